@@ -1,0 +1,101 @@
+// swift-tools-version: 6.2
+// ced: a ctrl-exec dispatcher that is a cluster by itself.
+// Rooms are targets, so that the compiler keeps the walls between them; the pure ones come first.
+import PackageDescription
+
+/// CI sets this, so that a warning in our own code fails the build and one in somebody else's does not.
+let warningsAreErrors = Context.environment["CED_WARNINGS_AS_ERRORS"] == "1"
+
+let settings: [SwiftSetting] =
+    [
+        .enableUpcomingFeature("ExistentialAny"),
+        .enableUpcomingFeature("MemberImportVisibility"),
+    ] + (warningsAreErrors ? [.treatAllWarnings(as: .error)] : [])
+
+let nio: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
+let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
+let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
+let nioTLS: Target.Dependency = .product(name: "NIOTLS", package: "swift-nio")
+let nioSSL: Target.Dependency = .product(name: "NIOSSL", package: "swift-nio-ssl")
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+let protobuf: Target.Dependency = .product(name: "SwiftProtobuf", package: "swift-protobuf")
+let subprocess: Target.Dependency = .product(name: "Subprocess", package: "swift-subprocess")
+
+let package = Package(
+    name: "ced",
+    products: [
+        .executable(name: "ced", targets: ["ced"]),
+        .executable(name: "cea", targets: ["cea"]),
+        .executable(name: "ced-sim", targets: ["ced-sim"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-ssl.git", from: "2.37.6"),
+        .package(url: "https://github.com/apple/swift-log.git", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-protobuf.git", from: "1.39.0"),
+        .package(url: "https://github.com/swiftlang/swift-subprocess.git", from: "1.0.2", traits: []),
+    ],
+    targets: [
+        // The pure rooms: no clock, no randomness, no async, no I/O.
+        .target(name: "Consensus", swiftSettings: settings),
+        .target(name: "CtrlExec", swiftSettings: settings),
+        .target(
+            name: "DispatcherState", dependencies: ["Consensus", "CtrlExec"], path: "Sources/Dispatcher/State",
+            swiftSettings: settings),
+        .target(name: "Wire", dependencies: ["DispatcherState", protobuf], swiftSettings: settings),
+        .target(
+            name: "CoordinatorCore", dependencies: ["Consensus", "CtrlExec", "DispatcherState", "Wire"],
+            path: "Sources/Coordinator/Core", swiftSettings: settings),
+
+        // The world outside.
+        .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
+        .target(name: "COpenSSLShim", dependencies: ["COpenSSL"]),
+        .systemLibrary(name: "CSystemd", pkgConfig: "libsystemd", providers: [.apt(["libsystemd-dev"])]),
+        .target(name: "Platform", dependencies: ["Consensus", "CSystemd", logging], swiftSettings: settings),
+        .target(name: "PKI", dependencies: ["CtrlExec", "COpenSSL", "COpenSSLShim"], swiftSettings: settings),
+        .target(
+            name: "Transport",
+            dependencies: ["CtrlExec", "PKI", "Platform", nio, nioPosix, nioHTTP1, nioTLS, nioSSL, logging],
+            swiftSettings: settings),
+        .target(
+            name: "AgentLink", dependencies: ["CtrlExec", "DispatcherState", "PKI", "Transport", nio, logging],
+            path: "Sources/Dispatcher/AgentLink", swiftSettings: settings),
+        .target(
+            name: "Coordinator",
+            dependencies: ["CoordinatorCore", "AgentLink", "Wire", "PKI", "Platform", "Transport", nio, nioPosix, nioSSL, logging],
+            path: "Sources/Coordinator", exclude: ["Core"], swiftSettings: settings),
+        .target(
+            name: "Agent", dependencies: ["CtrlExec", "PKI", "Platform", "Transport", nio, nioPosix, logging, subprocess],
+            swiftSettings: settings),
+        .executableTarget(
+            name: "ced", dependencies: ["Coordinator", "AgentLink", "PKI", "Platform", "Transport", arguments, logging],
+            swiftSettings: settings),
+        .executableTarget(
+            name: "cea", dependencies: ["Agent", "Platform", arguments, logging], swiftSettings: settings),
+
+        // The proof.
+        .target(
+            name: "Simulation", dependencies: ["Consensus", "CtrlExec", "DispatcherState", "Wire", "CoordinatorCore"],
+            path: "Tests/Simulation", exclude: ["Runner", "Tests"], sources: ["World", "Invariants"],
+            swiftSettings: settings),
+        .executableTarget(
+            name: "ced-sim", dependencies: ["Simulation"], path: "Tests/Simulation/Runner", swiftSettings: settings),
+        .testTarget(
+            name: "SimulationTests", dependencies: ["Simulation"], path: "Tests/Simulation/Tests", swiftSettings: settings),
+        .testTarget(name: "ConsensusTests", dependencies: ["Consensus"], swiftSettings: settings),
+        .testTarget(name: "CtrlExecTests", dependencies: ["CtrlExec"], swiftSettings: settings),
+        .testTarget(name: "DispatcherStateTests", dependencies: ["DispatcherState"], swiftSettings: settings),
+        .testTarget(name: "WireTests", dependencies: ["Wire"], swiftSettings: settings),
+        .testTarget(name: "CoordinatorCoreTests", dependencies: ["CoordinatorCore", "Simulation"], swiftSettings: settings),
+        .testTarget(name: "PlatformTests", dependencies: ["Platform", "Simulation"], swiftSettings: settings),
+        .testTarget(name: "PKITests", dependencies: ["PKI"], swiftSettings: settings),
+        .testTarget(name: "TransportTests", dependencies: ["Transport"], swiftSettings: settings),
+        .testTarget(name: "AgentTests", dependencies: ["Agent"], swiftSettings: settings),
+        .testTarget(name: "CoordinatorTests", dependencies: ["Coordinator"], swiftSettings: settings),
+        .testTarget(name: "EndToEndTests", dependencies: ["PKI", "Transport", "Platform"], swiftSettings: settings),
+        .testTarget(name: "TidyTests", swiftSettings: settings),
+    ],
+    swiftLanguageModes: [.v6]
+)

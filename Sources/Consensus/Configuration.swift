@@ -1,0 +1,31 @@
+// Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
+
+// Who votes. One to five voters; learners receive the log and promise, and count for nothing.
+
+/// The members of the cluster as consensus sees them. Both lists are sorted and disjoint.
+package struct Configuration: Hashable, Sendable {
+    package let voters: [MemberID]
+    package let learners: [MemberID]
+
+    /// Nil unless there are one to five voters and nobody is listed twice.
+    package init?(voters: [MemberID], learners: [MemberID] = []) {
+        let voters = voters.sorted()
+        let learners = learners.sorted()
+        let everybody = (voters + learners).sorted()
+        guard (1...5).contains(voters.count) else { return nil }
+        for (left, right) in zip(everybody, everybody.dropFirst()) where left == right { return nil }
+        self.voters = voters
+        self.learners = learners
+    }
+
+    /// More than half of the voters.
+    package var quorum: Int { voters.count / 2 + 1 }
+    package var members: [MemberID] { (voters + learners).sorted() }
+    package func isVoter(_ member: MemberID) -> Bool { voters.contains(member) }
+
+    /// The greatest value that a quorum of the voters has reached; `value` is asked for every voter.
+    package func reachedByQuorum<Value: Comparable>(_ value: (MemberID) -> Value) -> Value {
+        let values = voters.map(value).sorted(by: >)
+        return values[quorum - 1]
+    }
+}

@@ -1,0 +1,61 @@
+// Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
+
+// What the log holds and what is written to the journal.
+
+/// One entry of the replicated log. `payload` is opaque to consensus; it is empty in the entry with which a leader begins its term.
+package struct Entry: Hashable, Sendable {
+    /// At most this many bytes of payload; a larger proposal is refused before it enters the log.
+    package static let payloadLimit = 256 * 1024
+
+    package let index: LogIndex
+    package let term: Term
+    package let payload: [UInt8]
+    package init(index: LogIndex, term: Term, payload: [UInt8]) {
+        self.index = index
+        self.term = term
+        self.payload = payload
+    }
+}
+
+/// Term and vote: one record, because a vote without its term is meaningless.
+package struct Ballot: Hashable, Sendable {
+    package let term: Term
+    package let vote: MemberID?
+    package init(term: Term, vote: MemberID?) {
+        self.term = term
+        self.vote = vote
+    }
+    package static let initial = Ballot(term: .zero, vote: nil)
+}
+
+/// What one step of the core wants on disk, in this order: ballot, promise, truncation, entries.
+package struct JournalWrite: Hashable, Sendable {
+    package var ballot: Ballot?
+    /// The longest promise ever made; written before the first answer that makes a longer one.
+    package var longestPromise: TimeSpan?
+    /// Entries from here on are void (they conflict with the leader's).
+    package var truncateFrom: LogIndex?
+    /// Contiguous, and right behind what stays of the log.
+    package var entries: [Entry]
+    package init(ballot: Ballot? = nil, longestPromise: TimeSpan? = nil, truncateFrom: LogIndex? = nil, entries: [Entry] = []) {
+        self.ballot = ballot
+        self.longestPromise = longestPromise
+        self.truncateFrom = truncateFrom
+        self.entries = entries
+    }
+    package var isEmpty: Bool { ballot == nil && longestPromise == nil && truncateFrom == nil && entries.isEmpty }
+}
+
+/// What a journal gives back when it is opened: all of it was durable.
+package struct Recovered: Hashable, Sendable {
+    package var ballot: Ballot
+    package var longestPromise: TimeSpan
+    /// The whole log from index 1.
+    package var entries: [Entry]
+    package init(ballot: Ballot, longestPromise: TimeSpan, entries: [Entry]) {
+        self.ballot = ballot
+        self.longestPromise = longestPromise
+        self.entries = entries
+    }
+    package static let nothing = Recovered(ballot: .initial, longestPromise: .zero, entries: [])
+}

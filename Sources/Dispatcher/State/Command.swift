@@ -1,0 +1,109 @@
+// Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
+
+// What an entry of the log says: one command, who asked for it, and when.
+
+import Consensus
+import CtrlExec
+
+/// The payload of an entry.
+package struct Proposal: Hashable, Sendable {
+    package var command: Command
+    package var principal: Principal
+    /// Nil for what the leader generates itself.
+    package var request: RequestID?
+    /// The leader's cluster time when it proposed this; apply takes the greatest that it has seen.
+    package var time: ClusterTime
+    /// Calendar time of the leader, for records and certificates only.
+    package var calendar: WallClock
+    package init(command: Command, principal: Principal, request: RequestID?, time: ClusterTime, calendar: WallClock) {
+        self.command = command
+        self.principal = principal
+        self.request = request
+        self.time = time
+        self.calendar = calendar
+    }
+}
+
+package enum Command: Hashable, Sendable {
+    // Asked for by people and agents.
+    case issueOperator(OperatorName, signingRequest: SigningRequest)
+    case openPairing(milliseconds: UInt64)
+    case closePairing
+    case submitPairing(PairingSubmission)
+    case approvePairing(Reqid, Reachability)
+    case denyPairing(Reqid)
+    case unpair(AgentName)
+    case editAgent(AgentName, AgentEdit)
+    // Steps of the leader's duties.
+    /// A later leader burns the reservation of an earlier one and reserves anew.
+    case reserveAnew(ObligationID)
+    /// The certificate that was signed under this reservation; counts only while the reservation stands.
+    case recordCertificate(ObligationID, SerialNumber, certificate: [UInt8], notAfter: WallClock)
+    case signingFailed(ObligationID, SerialNumber, reason: String)
+    /// Makes due expiries take effect on an idle cluster.
+    case expire
+}
+
+/// A certificate signing request (PKCS #10), in DER, whose own signature the accepting member has verified; at most 8 KiB.
+package struct SigningRequest: Hashable, Sendable {
+    package static let limit = 8 * 1024
+    package let der: [UInt8]
+    package init(der: [UInt8]) { self.der = der }
+}
+
+/// What a host sends on 7444, checked and completed by the member that took it.
+package struct PairingSubmission: Hashable, Sendable {
+    /// Drawn by the member that took it.
+    package var reqid: Reqid
+    package var hostname: AgentName
+    package var signingRequest: SigningRequest
+    /// Echoed to the agent: at most 128 bytes.
+    package var nonce: String
+    /// Six digits, from the CSR's text (protocol page, 7.5).
+    package var code: String
+    /// The address that the connection came from.
+    package var sourceAddress: String
+    package var suggested: Reachability
+    package init(
+        reqid: Reqid, hostname: AgentName, signingRequest: SigningRequest, nonce: String, code: String, sourceAddress: String,
+        suggested: Reachability
+    ) {
+        self.reqid = reqid
+        self.hostname = hostname
+        self.signingRequest = signingRequest
+        self.nonce = nonce
+        self.code = code
+        self.sourceAddress = sourceAddress
+        self.suggested = suggested
+    }
+}
+
+/// How an agent is reached. What is nil is taken from the next in line: operator, submission, default (`hostname`, "", 7443).
+package struct Reachability: Hashable, Sendable {
+    package enum Lookup: String, Hashable, Sendable { case hostname, ip }
+    package var lookup: Lookup?
+    /// An IP literal, at most 45 bytes.
+    package var address: String?
+    package var port: UInt16?
+    package init(lookup: Lookup? = nil, address: String? = nil, port: UInt16? = nil) {
+        self.lookup = lookup
+        self.address = address
+        self.port = port
+    }
+}
+
+package struct AgentEdit: Hashable, Sendable {
+    package var rename: AgentName?
+    package var reachability: Reachability
+    package init(rename: AgentName? = nil, reachability: Reachability = Reachability()) {
+        self.rename = rename
+        self.reachability = reachability
+    }
+}
+
+/// The index of the entry that made the obligation.
+package struct ObligationID: Comparable, Hashable, Sendable {
+    package let index: LogIndex
+    package init(_ index: LogIndex) { self.index = index }
+    package static func < (left: ObligationID, right: ObligationID) -> Bool { left.index < right.index }
+}

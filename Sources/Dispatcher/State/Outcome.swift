@@ -1,0 +1,83 @@
+// Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
+
+// What became of a command. Small: it is kept for a day under the request's id.
+
+import Consensus
+import CtrlExec
+
+package enum Outcome: Hashable, Sendable {
+    /// The answer comes when this obligation ends.
+    case underway(ObligationID)
+    case operatorIssued(OperatorName, SerialNumber)
+    case pairingOpened(until: ClusterTime)
+    case pairingClosed
+    case pairingQueued(Reqid)
+    case pairingApproved(Reqid, AgentName, SerialNumber)
+    case pairingDenied(Reqid)
+    case agentRemoved(AgentName)
+    case agentEdited(AgentName)
+    /// A step of a duty took effect.
+    case stepped
+    case refused(Refusal)
+}
+
+/// Why a command was not carried out, as a value; `text` says it to a person.
+package enum Refusal: Hashable, Sendable {
+    case notAllowed
+    /// The same request id was used for another request.
+    case requestIDReused
+    /// 50,000 outcomes are kept; none is forgotten early.
+    case requestTableFull
+    case unknownPairing(Reqid)
+    case unknownAgent(AgentName)
+    case agentNameTaken(AgentName)
+    case operatorNameTaken(OperatorName)
+    case pairingClosed
+    case pairingQueueFull
+    case pairingReqidTaken(Reqid)
+    case invalid(String)
+    case tooMany(String)
+    /// The reservation was burned or the obligation is over: a late or second doer.
+    case reservationGone
+    case signingFailed(String)
+}
+
+/// What one applied entry changed that somebody waits for.
+package struct Applied: Hashable, Sendable {
+    package var outcome: Outcome
+    /// Obligations that this entry ended, with their final outcome.
+    package var settled: [Settled]
+    /// Pairings that this entry decided or let expire; whoever holds the agent's connection answers it.
+    package var decided: [PairingDecision]
+    package init(outcome: Outcome, settled: [Settled] = [], decided: [PairingDecision] = []) {
+        self.outcome = outcome
+        self.settled = settled
+        self.decided = decided
+    }
+}
+
+package struct Settled: Hashable, Sendable {
+    package var obligation: ObligationID
+    package var outcome: Outcome
+    package init(obligation: ObligationID, outcome: Outcome) {
+        self.obligation = obligation
+        self.outcome = outcome
+    }
+}
+
+package struct PairingDecision: Hashable, Sendable {
+    package enum Verdict: Hashable, Sendable {
+        /// The agent's certificate in DER.
+        case approved(certificate: [UInt8])
+        case denied
+        case expired
+    }
+    package var reqid: Reqid
+    package var nonce: String
+    package var verdict: Verdict
+    package init(reqid: Reqid, nonce: String, verdict: Verdict) {
+        self.reqid = reqid
+        self.nonce = nonce
+        self.verdict = verdict
+    }
+}
