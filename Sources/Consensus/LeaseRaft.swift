@@ -42,17 +42,25 @@ package struct LeaseRaft: Sendable {
     package private(set) var commitIndex: LogIndex
     package var lastLogIndex: LogIndex { fatalError("seam") }
 
-    package init(id: MemberID, configuration: Configuration, recovered: Recovered, timing: Timing, seed: UInt64, now: Instant) { fatalError("seam") }
+    package init(id: MemberID, configuration: Configuration, recovered: Recovered, timing: Timing, seed: UInt64, now: Instant) {
+        fatalError("seam")
+    }
 
     /// Call at least when `nextDeadline` has come; calling more often is harmless.
     package mutating func tick(at now: Instant, into effects: inout [ConsensusEffect]) { fatalError("seam") }
-    package mutating func receive(_ message: Message, from: MemberID, at now: Instant, into effects: inout [ConsensusEffect]) { fatalError("seam") }
+    package mutating func receive(_ message: Message, from: MemberID, at now: Instant, into effects: inout [ConsensusEffect]) {
+        fatalError("seam")
+    }
     package mutating func wrote(_ id: WriteID, at now: Instant, into effects: inout [ConsensusEffect]) { fatalError("seam") }
     /// Returns the index and term at which the entry will stand if it is committed.
-    package mutating func propose(_ payload: [UInt8], at now: Instant, into effects: inout [ConsensusEffect]) throws(ProposeFailure) -> (index: LogIndex, term: Term) { fatalError("seam") }
+    package mutating func propose(_ payload: [UInt8], at now: Instant, into effects: inout [ConsensusEffect]) throws(ProposeFailure) -> (
+        index: LogIndex, term: Term
+    ) { fatalError("seam") }
     /// Asks for the index of a linearizable read; answered by `readReady`. Works on leader and follower.
     package mutating func requestRead(_ token: ReadToken, at now: Instant, into effects: inout [ConsensusEffect]) { fatalError("seam") }
-    package mutating func transferLeadership(to target: MemberID, at now: Instant, into effects: inout [ConsensusEffect]) throws(ProposeFailure) { fatalError("seam") }
+    package mutating func transferLeadership(to target: MemberID, at now: Instant, into effects: inout [ConsensusEffect])
+        throws(ProposeFailure)
+    { fatalError("seam") }
     package mutating func diskIsFull(at now: Instant, into effects: inout [ConsensusEffect]) { fatalError("seam") }
 
     /// Entries `after` < index <= `through`, which have been committed.

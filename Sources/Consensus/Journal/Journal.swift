@@ -28,7 +28,9 @@ package struct Journal<D: Disk>: Sendable {
     package private(set) var disk: D
     /// Makes the journal of a new member; refuses a directory that already holds one.
     package static func create(on disk: D, genesis: Genesis) throws(DiskFailure) { fatalError("seam") }
-    package static func open(on disk: D) throws(JournalRefusal) -> (journal: Journal<D>, genesis: Genesis, recovered: Recovered) { fatalError("seam") }
+    package static func open(on disk: D) throws(JournalRefusal) -> (journal: Journal<D>, genesis: Genesis, recovered: Recovered) {
+        fatalError("seam")
+    }
     /// Writes behind what is there; durable only after `flush`. Several appends may share one flush.
     package mutating func append(_ write: JournalWrite) throws(DiskFailure) { fatalError("seam") }
     /// When it returns, everything appended is durable. After a failure the journal must not be used again.

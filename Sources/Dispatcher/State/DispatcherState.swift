@@ -132,7 +132,9 @@ package struct Obligation: Hashable, Sendable {
     package var term: Term
     /// Calendar time of the reservation; `notBefore` is five minutes earlier.
     package var reservedAt: WallClock
-    package init(id: ObligationID, purpose: Purpose, signingRequest: SigningRequest, serial: SerialNumber, term: Term, reservedAt: WallClock) {
+    package init(
+        id: ObligationID, purpose: Purpose, signingRequest: SigningRequest, serial: SerialNumber, term: Term, reservedAt: WallClock
+    ) {
         self.id = id
         self.purpose = purpose
         self.signingRequest = signingRequest

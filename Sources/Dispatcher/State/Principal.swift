@@ -36,5 +36,7 @@ package struct ClusterTime: Comparable, Hashable, Sendable {
     package init(milliseconds: UInt64) { self.milliseconds = milliseconds }
     package static let zero = ClusterTime(milliseconds: 0)
     package static func < (left: ClusterTime, right: ClusterTime) -> Bool { left.milliseconds < right.milliseconds }
-    package static func + (time: ClusterTime, milliseconds: UInt64) -> ClusterTime { ClusterTime(milliseconds: time.milliseconds + milliseconds) }
+    package static func + (time: ClusterTime, milliseconds: UInt64) -> ClusterTime {
+        ClusterTime(milliseconds: time.milliseconds + milliseconds)
+    }
 }

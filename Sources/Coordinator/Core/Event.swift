@@ -1,0 +1,66 @@
+// Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
+
+// What happens to a member. Each event is handed in with the moment that was read after the event's bytes.
+
+import Consensus
+import CtrlExec
+import DispatcherState
+import Wire
+
+package enum Event: Sendable {
+    /// Due at `nextDeadline`; harmless at any other time.
+    case tick
+    case peer(PeerMessage, from: MemberID)
+    case wrote(WriteID)
+    case writeFailed(DiskFailure)
+    /// An authenticated caller asks for an exclusive operation; without an id the member mints one.
+    case request(ExclusiveOperation, RequestID?, from: Principal, deadline: Instant, Ticket)
+    case read(ReadConsistency, deadline: Instant, Ticket)
+    /// Reports of all members, as many as answer before the deadline.
+    case reports(deadline: Instant, Ticket)
+    case callerGone(Ticket)
+    case signed(ObligationID, SerialNumber, Result<SignedCertificate, SigningFailure>)
+    /// The process was asked to end: a leader hands leadership on.
+    case drain
+}
+
+/// Architecture, rule 3.
+package enum ReadConsistency: String, Hashable, Sendable { case linearizable, lease, stale }
+
+package struct SignedCertificate: Hashable, Sendable {
+    package let der: [UInt8]
+    package let notAfter: WallClock
+    package init(der: [UInt8], notAfter: WallClock) {
+        self.der = der
+        self.notAfter = notAfter
+    }
+}
+
+package enum SigningFailure: Error, Hashable, Sendable {
+    /// The lease was over before the job began; nothing was signed.
+    case dropped
+    /// The request itself cannot be signed; trying again would not help.
+    case impossible(String)
+}
+
+/// What the member is told once, at its start.
+package struct MemberSettings: Hashable, Sendable {
+    package var id: MemberID
+    package var version: String
+    package var timing: Timing
+    /// Random, of this process: distinguishes the request ids that it mints.
+    package var session: UInt64
+    /// How long certificates are valid, in days.
+    package var agentDays: Int64
+    package var operatorDays: Int64
+    package init(
+        id: MemberID, version: String, timing: Timing = Timing(), session: UInt64, agentDays: Int64 = 825, operatorDays: Int64 = 825
+    ) {
+        self.id = id
+        self.version = version
+        self.timing = timing
+        self.session = session
+        self.agentDays = agentDays
+        self.operatorDays = operatorDays
+    }
+}

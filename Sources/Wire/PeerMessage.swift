@@ -1,0 +1,127 @@
+// Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
+
+// What members say to each other, as values. How it looks in bytes is the business of the conversions beside this file.
+
+import Consensus
+import CtrlExec
+import DispatcherState
+
+/// The first frame of a peer connection; both sides must agree on all but the member.
+package struct PeerHello: Hashable, Sendable {
+    /// Raised when an older member could not understand.
+    package static let currentProtocol: UInt32 = 1
+    package var protocolVersion: UInt32
+    package var cluster: ClusterID
+    package var incarnation: Incarnation
+    package var member: MemberID
+    package init(protocolVersion: UInt32 = PeerHello.currentProtocol, cluster: ClusterID, incarnation: Incarnation, member: MemberID) {
+        self.protocolVersion = protocolVersion
+        self.cluster = cluster
+        self.incarnation = incarnation
+        self.member = member
+    }
+}
+
+/// What must be done once: carried out by the leader, whoever accepted it.
+package enum ExclusiveOperation: Hashable, Sendable {
+    case command(Command)
+    /// Hand leadership to this member; nil: to the voter that is furthest along.
+    case transfer(to: MemberID?)
+}
+
+package enum PeerMessage: Hashable, Sendable {
+    case consensus(Message)
+    case forward(ForwardedRequest)
+    case forwardAnswer(ForwardAnswer)
+    case reportRequest(number: UInt64)
+    case report(number: UInt64, MemberReport)
+}
+
+/// An exclusive operation on its way to the leader. It takes one hop: a member that does not lead answers and forwards nothing.
+package struct ForwardedRequest: Hashable, Sendable {
+    /// Names it at the member that carries it.
+    package var number: UInt64
+    package var operation: ExclusiveOperation
+    /// Who asked. The peer's certificate says only who carries; the leader authorises the principal against its own applied state.
+    package var principal: Principal
+    package var request: RequestID
+    package var remainingMilliseconds: UInt64
+    /// The term in which the carrier believes.
+    package var believedTerm: Term
+    package init(
+        number: UInt64, operation: ExclusiveOperation, principal: Principal, request: RequestID, remainingMilliseconds: UInt64,
+        believedTerm: Term
+    ) {
+        self.number = number
+        self.operation = operation
+        self.principal = principal
+        self.request = request
+        self.remainingMilliseconds = remainingMilliseconds
+        self.believedTerm = believedTerm
+    }
+}
+
+package struct ForwardAnswer: Hashable, Sendable {
+    package enum Result: Hashable, Sendable {
+        /// The outcome, and an index at which it is part of the state: the carrier answers once it has applied that.
+        case settled(Outcome, through: LogIndex)
+        /// Not the established leader of any term now; whom it believes.
+        case notLeader(MemberID?, term: Term)
+        /// Leadership moved to this member.
+        case transferred(to: MemberID)
+        case transferFailed
+    }
+    package var number: UInt64
+    package var result: Result
+    package init(number: UInt64, result: Result) {
+        self.number = number
+        self.result = result
+    }
+}
+
+/// How a member is, in its own words.
+package struct MemberReport: Hashable, Sendable {
+    package var member: MemberID
+    package var version: String
+    package var role: Role
+    package var term: Term
+    package var leader: MemberID?
+    package var lastLogIndex: LogIndex
+    package var commitIndex: LogIndex
+    package var appliedIndex: LogIndex
+    /// The hash of its state at `appliedIndex`.
+    package var stateHash: UInt64
+    package var isReady: Bool
+    /// Milliseconds since it last heard from a leader (a leader: since a quorum last answered); nil: never.
+    package var leaderContactMilliseconds: UInt64?
+    /// Leader only: milliseconds since each other member last answered it, in order of id; nil: not in this term.
+    package var peers: [PeerContact]
+    package init(
+        member: MemberID, version: String, role: Role, term: Term, leader: MemberID?, lastLogIndex: LogIndex, commitIndex: LogIndex,
+        appliedIndex: LogIndex, stateHash: UInt64, isReady: Bool, leaderContactMilliseconds: UInt64?, peers: [PeerContact]
+    ) {
+        self.member = member
+        self.version = version
+        self.role = role
+        self.term = term
+        self.leader = leader
+        self.lastLogIndex = lastLogIndex
+        self.commitIndex = commitIndex
+        self.appliedIndex = appliedIndex
+        self.stateHash = stateHash
+        self.isReady = isReady
+        self.leaderContactMilliseconds = leaderContactMilliseconds
+        self.peers = peers
+    }
+}
+
+package struct PeerContact: Hashable, Sendable {
+    package var member: MemberID
+    package var match: LogIndex
+    package var lastAnswerMilliseconds: UInt64?
+    package init(member: MemberID, match: LogIndex, lastAnswerMilliseconds: UInt64?) {
+        self.member = member
+        self.match = match
+        self.lastAnswerMilliseconds = lastAnswerMilliseconds
+    }
+}
