@@ -27,6 +27,7 @@ package struct Proposal: Hashable, Sendable {
 package enum Command: Hashable, Sendable {
     // Asked for by people and agents.
     case issueOperator(OperatorName, signingRequest: SigningRequest)
+    /// From one second to ten minutes; `UInt64.max` is "until it is closed" (`pairing = always`). Replaces the session that is open.
     case openPairing(milliseconds: UInt64)
     case closePairing
     case submitPairing(PairingSubmission)
@@ -53,11 +54,11 @@ package struct SigningRequest: Hashable, Sendable {
 
 /// What a host sends on 7444, checked and completed by the member that took it.
 package struct PairingSubmission: Hashable, Sendable {
-    /// Drawn by the member that took it.
+    /// Drawn by the member that took it, anew for each attempt; the one in `Outcome.pairingQueued` counts.
     package var reqid: Reqid
     package var hostname: AgentName
     package var signingRequest: SigningRequest
-    /// Echoed to the agent: at most 128 bytes.
+    /// Echoed to the agent: at most 128 bytes of printable ASCII, or nothing.
     package var nonce: String
     /// Six digits, from the CSR's text (protocol page, 7.5).
     package var code: String

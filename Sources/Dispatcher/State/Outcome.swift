@@ -26,6 +26,8 @@ package enum Refusal: Hashable, Sendable {
     case notAllowed
     /// The same request id was used for another request.
     case requestIDReused
+    /// A late copy of a request whose id a member minted, and whose answer was given and forgotten. It was not carried out again.
+    case requestForgotten
     /// 50,000 outcomes are kept; none is forgotten early.
     case requestTableFull
     case unknownPairing(Reqid)
@@ -35,6 +37,8 @@ package enum Refusal: Hashable, Sendable {
     case pairingClosed
     case pairingQueueFull
     case pairingReqidTaken(Reqid)
+    /// It can no longer be denied.
+    case pairingAlreadyApproved(Reqid)
     case invalid(String)
     case tooMany(String)
     /// The reservation was burned or the obligation is over: a late or second doer.

@@ -36,7 +36,9 @@ package struct ClusterTime: Comparable, Hashable, Sendable {
     package init(milliseconds: UInt64) { self.milliseconds = milliseconds }
     package static let zero = ClusterTime(milliseconds: 0)
     package static func < (left: ClusterTime, right: ClusterTime) -> Bool { left.milliseconds < right.milliseconds }
+    /// Sticks at the greatest value: an entry from the log may carry any time, and apply never traps.
     package static func + (time: ClusterTime, milliseconds: UInt64) -> ClusterTime {
-        ClusterTime(milliseconds: time.milliseconds + milliseconds)
+        let (sum, overflow) = time.milliseconds.addingReportingOverflow(milliseconds)
+        return ClusterTime(milliseconds: overflow ? .max : sum)
     }
 }

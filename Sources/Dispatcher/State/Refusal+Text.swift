@@ -1,0 +1,31 @@
+// Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
+
+// Refusals in words for people: what was refused, and what to do about it. Status codes belong to the ports.
+
+import CtrlExec
+
+extension Refusal {
+    package var text: String {
+        switch self {
+        case .notAllowed:
+            "not allowed: this caller may not ask for this operation (use an operator's certificate that this cluster issued, or the control socket)"
+        case .requestIDReused: "this request id was used for another request; repeat that one unchanged, or take a new id"
+        case .requestForgotten: "this request was already answered, and the answer is no longer kept; it was not carried out again"
+        case .requestTableFull:
+            "\(RequestTable.limit) outcomes of the last 24 hours are kept and no more fit; nothing was done; try again later with the same request id"
+        case .unknownPairing(let reqid): "no pairing request \(reqid) is waiting; see `ced list-requests`"
+        case .unknownAgent(let name): "no agent is called \(name); see `ced list-agents`"
+        case .agentNameTaken(let name): "an agent called \(name) exists already; choose another name, or unpair that one first"
+        case .operatorNameTaken(let name): "an operator called \(name) exists already; choose another name"
+        case .pairingClosed: "no pairing session is open; open one with `ced pairing-mode start`"
+        case .pairingQueueFull: "pairing queue full: \(PairingQueue.limit) requests wait for a decision; approve or deny some first"
+        case .pairingReqidTaken(let reqid): "pairing id \(reqid) is taken; submit again with another"
+        case .pairingAlreadyApproved(let reqid): "pairing request \(reqid) was approved already; to revoke that, unpair the agent"
+        case .invalid(let reason): "invalid request: \(reason)"
+        case .tooMany(let what): "too many: \(what)"
+        case .reservationGone: "the reservation of this serial is gone: another leader took the work over, or it is done"
+        case .signingFailed(let reason):
+            "the certificate could not be signed: \(reason); nothing was issued; try again with a new request id"
+        }
+    }
+}
