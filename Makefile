@@ -1,0 +1,49 @@
+# ced: what a person types. `make help` lists it.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+SEEDS ?= 200
+JOBS ?= $(shell nproc)
+RELEASE := --configuration release --scratch-path .build-release
+
+.PHONY: help bootstrap build release demo test lint format simulate bench clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s "$$(printf '\t')"
+
+bootstrap: ## install what is missing from Debian (says what)
+	@ops/bootstrap
+
+build: bootstrap ## debug build of everything
+	swift build
+
+release: bootstrap ## release build of ced and cea in .build-release
+	swift build $(RELEASE) --product ced
+	swift build $(RELEASE) --product cea
+
+demo: release ## three members, agents, a killed leader: the main job before your eyes (DEMO_BREAK=1 must fail, KEEP=1 leaves it running)
+	@ops/demo .build-release/release
+
+test: bootstrap ## build and pass all tests
+	@ops/test
+
+lint: bootstrap ## formatting and tidiness
+	@ops/lint
+
+format: ## format our sources
+	swift format format --in-place --recursive Sources Tests Package.swift
+
+simulate: bootstrap ## whole members under faults: make simulate SEEDS=1000, or SEED=42 for one with its trace
+	swift build $(RELEASE) --product ced-sim
+ifdef SEED
+	.build-release/release/ced-sim --seed $(SEED) --trace
+else
+	.build-release/release/ced-sim --seeds $(SEEDS) --workers $(JOBS)
+endif
+
+bench: release ## fail-over and first-run times
+	@ops/bench/failover .build-release/release
+	@ops/bench/first-run .build-release/release
+
+clean: ## remove what was built
+	rm -rf .build .build-release .demo

@@ -1,0 +1,135 @@
+"""A cluster of real processes for the demo and the benches: starts `ced dev`, runs `ced`, kills and restarts members.
+
+Everything it starts it ends, and it writes only below the directory that it is given.
+"""
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+
+class Failure(Exception):
+    """Something did not happen; the text says what, to a person."""
+
+
+class Cluster:
+    def __init__(self, binaries, directory, members=3, agents=3):
+        self.ced = os.path.abspath(os.path.join(binaries, "ced"))
+        self.directory = os.path.abspath(directory)
+        self.members, self.agents = members, agents
+        self.restarted = {}
+
+    def __enter__(self):
+        shutil.rmtree(self.directory, ignore_errors=True)
+        os.makedirs(self.directory)
+        self.log = open(os.path.join(self.directory, "dev.log"), "w")
+        self.dev = subprocess.Popen(
+            [self.ced, "dev", "--members", str(self.members), "--agents", str(self.agents), "--dir",
+             os.path.join(self.directory, "cluster"), "--json-events"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log, text=True)
+        self.events, lines = [], queue.Queue()
+        threading.Thread(target=lambda: [lines.put(line) for line in self.dev.stdout] + [lines.put(None)], daemon=True).start()
+        deadline = time.monotonic() + 120
+        while not any(event["event"] == "ready" for event in self.events):
+            try:
+                line = lines.get(timeout=max(0.1, deadline - time.monotonic()))
+            except queue.Empty:
+                line = None
+            if line is None:
+                self.close()
+                raise Failure(f"the cluster did not start; see {self.log.name}")
+            self.events.append(json.loads(line))
+        with open(os.path.join(self.directory, "cluster", "cluster.json")) as file:
+            self.description = json.load(file)
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def close(self):
+        for process in self.restarted.values():
+            if process.poll() is None:
+                process.terminate()
+        if self.dev.poll() is None:
+            self.dev.send_signal(signal.SIGTERM)
+        for process in [*self.restarted.values(), self.dev]:
+            try:
+                process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def member(self, name):
+        return next(member for member in self.description["members"] if member["id"] == name)
+
+    @property
+    def names(self):
+        return [member["id"] for member in self.description["members"]]
+
+    def endpoint(self, name):
+        port = self.member(name)["ports"]["operations"]
+        return f"127.0.0.1:{port}" if isinstance(port, int) else port
+
+    def run(self, *arguments, through=None, seconds=15, check=True):
+        """Runs `ced ARGUMENTS --json` through the named members' public ports, in that order, and gives its JSON and its seconds."""
+        endpoints = ",".join(self.endpoint(name) for name in (through or self.names))
+        position = arguments.index("--") if "--" in arguments else len(arguments)
+        command = [self.ced, *arguments[:position], "--json", "--endpoints", endpoints, "--identity", self.description["identity"],
+                   *arguments[position:]]
+        start = time.monotonic()
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds + 60)
+        took = time.monotonic() - start
+        if check and done.returncode != 0:
+            raise Failure(f"`{' '.join(arguments)}` ended with {done.returncode}: {(done.stderr or done.stdout).strip()[:300]}")
+        try:
+            answer = json.loads(done.stdout) if done.stdout.strip() else {}
+        except json.JSONDecodeError:
+            raise Failure(f"`{' '.join(arguments)}` did not print pure JSON: {done.stdout[:200]!r}")
+        return answer, took, done.returncode
+
+    def health(self, name, path):
+        """The status of a health route, without a certificate; 0 if nobody answers."""
+        port = self.member(name)["ports"]["api"]
+        address = f"127.0.0.1:{port}" if isinstance(port, int) else port
+        done = subprocess.run(
+            [sys.executable, "-c",
+             "import sys,urllib.request,urllib.error\n"
+             "try: print(urllib.request.urlopen(sys.argv[1],timeout=1).status)\n"
+             "except urllib.error.HTTPError as e: print(e.code)\n"
+             "except OSError: print(0)", f"http://{address}{path}"], capture_output=True, text=True)
+        return int(done.stdout or 0)
+
+    def leader(self, seconds=10, beside=()):
+        """The member whose /leader is 200."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            for name in self.names:
+                if name not in beside and self.health(name, "/leader") == 200:
+                    return name
+        raise Failure(f"no member says 200 on /leader within {seconds} s")
+
+    def pid(self, name):
+        return self.restarted[name].pid if name in self.restarted else self.member(name)["pid"]
+
+    def kill(self, name):
+        os.kill(self.pid(name), signal.SIGKILL)
+        if name in self.restarted:
+            self.restarted.pop(name).wait()
+
+    def restart(self, name, seconds=20):
+        log = open(os.path.join(self.directory, f"{name}-restarted.log"), "a")
+        self.restarted[name] = subprocess.Popen(self.member(name)["command"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self.wait(lambda: self.health(name, "/ready") == 200, seconds, f"member {name} is not ready again within {seconds} s")
+
+    @staticmethod
+    def wait(condition, seconds, otherwise):
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                raise Failure(otherwise)
+            time.sleep(0.02)
