@@ -44,7 +44,9 @@ let package = Package(
         .target(
             name: "DispatcherState", dependencies: ["Consensus", "CtrlExec"], path: "Sources/Dispatcher/State",
             swiftSettings: settings),
-        .target(name: "Wire", dependencies: ["DispatcherState", protobuf], swiftSettings: settings),
+        .target(
+            name: "Wire", dependencies: ["Consensus", "CtrlExec", "DispatcherState", protobuf], exclude: ["Protocol", "README.md"],
+            swiftSettings: settings),
         .target(
             name: "CoordinatorCore", dependencies: ["Consensus", "CtrlExec", "DispatcherState", "Wire"],
             path: "Sources/Coordinator/Core", swiftSettings: settings),

@@ -1,0 +1,195 @@
+// Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
+
+// Proposals: the payload of an entry. What is well-formed but not acceptable is the state machine's to refuse, with words.
+
+import Consensus
+import CtrlExec
+import DispatcherState
+
+extension Proposal {
+    /// Of the first release.
+    package static let format: UInt32 = 1
+
+    package func encoded() -> [UInt8] {
+        var proto = ProtoProposal()
+        proto.format = Proposal.format
+        proto.command = ProtoCommand(command)
+        proto.principal = ProtoPrincipal(principal)
+        if let request { proto.request = ProtoRequestID(request) }
+        proto.timeMilliseconds = time.milliseconds
+        proto.calendarSeconds = calendar.secondsSince1970
+        return proto.serialized()
+    }
+
+    package init(decoding bytes: [UInt8]) throws(WireFailure) {
+        let proto = try ProtoProposal(bytes, limit: Entry.payloadLimit)
+        guard proto.format == Proposal.format else { throw .unknownFormat(proto.format) }
+        self.init(
+            command: try Command(proto.command), principal: try Principal(proto.principal),
+            request: proto.hasRequest ? try RequestID(proto.request) : nil, time: ClusterTime(milliseconds: proto.timeMilliseconds),
+            calendar: WallClock(secondsSince1970: proto.calendarSeconds))
+    }
+}
+
+// MARK: Who asks
+
+extension ProtoPrincipal {
+    init(_ principal: Principal) {
+        switch principal {
+        case .operatorCertificate(let name, let serial):
+            operatorCertificate.name = name.text
+            operatorCertificate.serial = field(serial.bytes)
+        case .localUser(let uid): localUser = uid
+        case .pairingHost(let address): pairingHost = address
+        case .leader: leader = ProtoNothing()
+        }
+    }
+}
+
+extension Principal {
+    init(_ proto: ProtoPrincipal) throws(WireFailure) {
+        switch proto.kind {
+        case .operatorCertificate(let certificate):
+            self = .operatorCertificate(try OperatorName(checking: certificate.name), try SerialNumber(checking: certificate.serial))
+        case .localUser(let uid): self = .localUser(uid: uid)
+        case .pairingHost(let address): self = .pairingHost(address: try checked(address, "address"))
+        case .leader: self = .leader
+        case nil: throw .malformed("principal")
+        }
+    }
+}
+
+extension ProtoRequestID {
+    init(_ request: RequestID) {
+        switch request {
+        case .client(let text): client = text
+        case .minted(let session, let sequence, let answeredThrough):
+            minted.session = session
+            minted.sequence = sequence
+            minted.answeredThrough = answeredThrough
+        }
+    }
+}
+
+extension RequestID {
+    init(_ proto: ProtoRequestID) throws(WireFailure) {
+        switch proto.kind {
+        case .client(let text): self = try required(RequestID(client: text), "request id")
+        case .minted(let minted):
+            self = .minted(session: minted.session, sequence: minted.sequence, answeredThrough: minted.answeredThrough)
+        case nil: throw .malformed("request id")
+        }
+    }
+}
+
+// MARK: Commands
+
+extension ProtoCommand {
+    init(_ command: Command) {
+        switch command {
+        case .issueOperator(let name, let signingRequest):
+            issueOperator.name = name.text
+            issueOperator.signingRequest = field(signingRequest.der)
+        case .openPairing(let milliseconds): openPairingMilliseconds = milliseconds
+        case .closePairing: closePairing = ProtoNothing()
+        case .submitPairing(let submission): submitPairing = ProtoPairingSubmission(submission)
+        case .approvePairing(let reqid, let reachability):
+            approvePairing.reqid = reqid.number
+            approvePairing.reachability = ProtoReachability(reachability)
+        case .denyPairing(let reqid): denyPairing = reqid.number
+        case .unpair(let name): unpair = name.text
+        case .editAgent(let name, let edit):
+            editAgent.name = name.text
+            if let rename = edit.rename { editAgent.rename = rename.text }
+            editAgent.reachability = ProtoReachability(edit.reachability)
+        case .reserveAnew(let obligation): reserveAnew = obligation.index.position
+        case .recordCertificate(let obligation, let serial, let certificate, let notAfter):
+            recordCertificate.obligation = obligation.index.position
+            recordCertificate.serial = field(serial.bytes)
+            recordCertificate.certificate = field(certificate)
+            recordCertificate.notAfterSeconds = notAfter.secondsSince1970
+        case .signingFailed(let obligation, let serial, let reason):
+            signingFailed.obligation = obligation.index.position
+            signingFailed.serial = field(serial.bytes)
+            signingFailed.reason = reason
+        case .expire: expire = ProtoNothing()
+        }
+    }
+}
+
+extension Command {
+    init(_ proto: ProtoCommand) throws(WireFailure) {
+        switch proto.kind {
+        case .issueOperator(let issue):
+            self = .issueOperator(
+                try OperatorName(checking: issue.name), signingRequest: SigningRequest(der: bytes(issue.signingRequest)))
+        case .openPairingMilliseconds(let milliseconds): self = .openPairing(milliseconds: milliseconds)
+        case .closePairing: self = .closePairing
+        case .submitPairing(let submission): self = .submitPairing(try PairingSubmission(submission))
+        case .approvePairing(let approve): self = .approvePairing(Reqid(approve.reqid), try Reachability(approve.reachability))
+        case .denyPairing(let reqid): self = .denyPairing(Reqid(reqid))
+        case .unpair(let name): self = .unpair(try AgentName(checking: name))
+        case .editAgent(let edit):
+            let rename = edit.hasRename ? try AgentName(checking: edit.rename) : nil
+            self = .editAgent(
+                try AgentName(checking: edit.name), AgentEdit(rename: rename, reachability: try Reachability(edit.reachability)))
+        case .reserveAnew(let index): self = .reserveAnew(ObligationID(try LogIndex(checking: index)))
+        case .recordCertificate(let record):
+            self = .recordCertificate(
+                ObligationID(try LogIndex(checking: record.obligation)), try SerialNumber(checking: record.serial),
+                certificate: bytes(record.certificate), notAfter: WallClock(secondsSince1970: record.notAfterSeconds))
+        case .signingFailed(let failed):
+            self = .signingFailed(
+                ObligationID(try LogIndex(checking: failed.obligation)), try SerialNumber(checking: failed.serial), reason: failed.reason)
+        case .expire: self = .expire
+        case nil: throw .malformed("command, or one of a newer version")
+        }
+    }
+}
+
+extension ProtoPairingSubmission {
+    init(_ submission: PairingSubmission) {
+        reqid = submission.reqid.number
+        hostname = submission.hostname.text
+        signingRequest = field(submission.signingRequest.der)
+        nonce = submission.nonce
+        code = submission.code
+        sourceAddress = submission.sourceAddress
+        suggested = ProtoReachability(submission.suggested)
+    }
+}
+
+extension PairingSubmission {
+    init(_ proto: ProtoPairingSubmission) throws(WireFailure) {
+        self.init(
+            reqid: Reqid(proto.reqid), hostname: try AgentName(checking: proto.hostname),
+            signingRequest: SigningRequest(der: bytes(proto.signingRequest)), nonce: proto.nonce, code: proto.code,
+            sourceAddress: proto.sourceAddress, suggested: try Reachability(proto.suggested))
+    }
+}
+
+extension ProtoReachability {
+    init(_ reachability: Reachability) {
+        switch reachability.lookup {
+        case .hostname: lookup = .hostname
+        case .ip: lookup = .ip
+        case nil: lookup = .unset
+        }
+        if let address = reachability.address { self.address = address }
+        if let port = reachability.port { self.port = UInt32(port) }
+    }
+}
+
+extension Reachability {
+    init(_ proto: ProtoReachability) throws(WireFailure) {
+        self.init()
+        switch proto.lookup {
+        case .unset: break
+        case .hostname: lookup = .hostname
+        case .ip: lookup = .ip
+        case .UNRECOGNIZED(let number): throw .malformed("way of looking an agent up \(number)")
+        }
+        if proto.hasAddress { address = proto.address }
+        if proto.hasPort { port = try required(UInt16(exactly: proto.port), "port \(proto.port)") }
+    }
+}
