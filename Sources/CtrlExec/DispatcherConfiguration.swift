@@ -1,0 +1,78 @@
+// Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
+
+// ctrl-exec.conf: its grammar and its keys (protocol page, 14.1), for those who come from a single dispatcher.
+
+package struct DispatcherConfiguration: Hashable, Sendable {
+    package struct Setting: Hashable, Sendable {
+        package let key: String
+        package let value: String
+        package let line: Int
+    }
+
+    /// In the order of the file; of lines with the same key the last one is kept.
+    package let settings: [Setting]
+    package let cert: String
+    package let key: String
+    package let ca: String
+    package let warnings: [ConfigurationWarning]
+
+    package static let keys = [
+        "api_auth_default", "api_bind", "api_cert", "api_key", "api_max_children", "api_port", "auth_deny_generic", "auth_hook",
+        "auth_hook_timeout", "ca", "ca_dir", "cert", "cert_check_interval", "cert_days", "cert_overlap_days", "cert_renewal_days",
+        "dispatcher_id", "key", "max_parallel", "pairing_max_queue", "pairing_rate_limit_disable", "pairing_rate_limit_volume",
+        "pairing_timeout", "port", "read_timeout", "registry_dir", "rotation_file", "service_user", "timeout",
+    ]
+
+    /// Lines that begin with `#` or white space, and lines that are no `key = value`, are ignored as in the original.
+    package init(text: String, path: String) throws(ConfigurationError) {
+        var settings: [Setting] = []
+        var warnings: [ConfigurationWarning] = []
+        for (number, line) in text.numberedLines {
+            guard let first = line.utf8.first, first != 35, !first.isASCIIWhiteSpace, let equals = line.firstIndex(of: "=") else { continue }
+            let key = line[..<equals].trimmedOfWhiteSpace
+            let value = line[line.index(after: equals)...].trimmedOfWhiteSpace
+            guard !key.isEmpty, key.utf8.allSatisfy({ $0.isWordByte }) else { continue }
+            settings.removeAll { $0.key == key }
+            settings.append(Setting(key: key, value: value, line: number))
+            if !DispatcherConfiguration.keys.contains(key) {
+                let near = nearestWord(to: key, among: DispatcherConfiguration.keys).map { "; did you mean '\($0)'?" } ?? ""
+                warnings.append(.init(path: path, line: number, "'\(key)' is no key that I know and is ignored\(near)"))
+            }
+        }
+        func required(_ key: String) throws(ConfigurationError) -> String {
+            guard let value = settings.first(where: { $0.key == key })?.value, !value.isEmpty else {
+                throw .init(path: path, "Missing '\(key)' in \(path)")
+            }
+            return value
+        }
+        cert = try required("cert")
+        key = try required("key")
+        ca = try required("ca")
+        self.settings = settings
+        self.warnings = warnings
+    }
+
+    /// Nil if absent or empty.
+    package subscript(key: String) -> String? {
+        settings.first { $0.key == key }.flatMap { $0.value.isEmpty ? nil : $0.value }
+    }
+
+    /// Seconds that a dispatcher waits for an agent.
+    package var readTimeoutSeconds: Int {
+        (self["read_timeout"] ?? self["timeout"]).flatMap { Int($0) }.flatMap { $0 > 0 ? $0 : nil } ?? Limits.readTimeoutSeconds
+    }
+}
+
+extension DispatcherID {
+    /// `dispatcher_id` or a host name made into an id (7.10): what is not allowed becomes `-`, the front is cut to a letter or digit, 64 bytes
+    /// are kept, `dispatcher` if nothing is left.
+    package init(sanitising text: String) {
+        let bytes = text.unicodeScalars.map { scalar -> UInt8 in
+            let byte = UInt8(exactly: scalar.value) ?? 45
+            return byte.isWordByte || byte == 46 ? byte : 45
+        }
+        let kept = bytes.drop { !($0.isWordByte && $0 != 95) }.prefix(64)
+        // Both texts match the grammar by construction; the last word satisfies the compiler.
+        self = DispatcherID(String(decoding: kept, as: UTF8.self)) ?? DispatcherID("dispatcher")!
+    }
+}
