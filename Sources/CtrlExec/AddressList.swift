@@ -41,7 +41,8 @@ package struct AddressList: Hashable, Sendable {
         guard octets.count == 4 else { return nil }
         var value: UInt32 = 0
         for octet in octets {
-            guard (1...3).contains(octet.utf8.count), octet.utf8.allSatisfy({ $0.isASCIIDigit }), let number = UInt32(octet), number < 256 else {
+            guard (1...3).contains(octet.utf8.count), octet.utf8.allSatisfy({ $0.isASCIIDigit }), let number = UInt32(octet), number < 256
+            else {
                 return nil
             }
             value = value << 8 | number

@@ -89,7 +89,8 @@ package struct AgentConfiguration: Hashable, Sendable {
         func whole(_ key: String, _ range: ClosedRange<Int>, unit: String) throws(ConfigurationError) -> Int? {
             guard let (text, line) = value(key) else { return nil }
             guard let number = Int(text), range.contains(number) else {
-                throw .init(path: path, line: line, "'\(key)' must be \(unit) from \(range.lowerBound) to \(range.upperBound), not '\(text)'")
+                throw .init(
+                    path: path, line: line, "'\(key)' must be \(unit) from \(range.lowerBound) to \(range.upperBound), not '\(text)'")
             }
             return number
         }
@@ -125,7 +126,8 @@ package struct AgentConfiguration: Hashable, Sendable {
         if let (text, line) = value("script_dirs") {
             scriptDirectories = text.split(separator: ":").map { $0.trimmedOfWhiteSpace }.filter { !$0.isEmpty }
             guard !scriptDirectories.isEmpty, scriptDirectories.allSatisfy({ $0.utf8.first == 47 }) else {
-                throw ConfigurationError(path: path, line: line, "'script_dirs' must be absolute directories separated by ':', not '\(text)'")
+                throw ConfigurationError(
+                    path: path, line: line, "'script_dirs' must be absolute directories separated by ':', not '\(text)'")
             }
         }
         authHook = value("auth_hook")?.value

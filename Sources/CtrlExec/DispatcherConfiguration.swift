@@ -1,22 +1,24 @@
 // Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
 
-// ctrl-exec.conf: its grammar and its keys (protocol page, 14.1), for those who come from a single dispatcher.
+// ctrl-exec.conf: its grammar and its keys (protocol page, 14.1), the original's and the cluster's.
 
+/// What the keys mean is for the reader to say; nothing is required here, for a member's identity is not in this file.
 package struct DispatcherConfiguration: Hashable, Sendable {
     package struct Setting: Hashable, Sendable {
         package let key: String
+        /// May be empty.
         package let value: String
         package let line: Int
     }
 
+    package let path: String
     /// In the order of the file; of lines with the same key the last one is kept.
     package let settings: [Setting]
-    package let cert: String
-    package let key: String
-    package let ca: String
-    package let warnings: [ConfigurationWarning]
+    /// Keys that nobody reads, each with the nearest one that somebody does.
+    package let unknownKeys: [ConfigurationError]
 
-    package static let keys = [
+    /// ctrl-exec's own keys.
+    package static let originalKeys = [
         "api_auth_default", "api_bind", "api_cert", "api_key", "api_max_children", "api_port", "auth_deny_generic", "auth_hook",
         "auth_hook_timeout", "ca", "ca_dir", "cert", "cert_check_interval", "cert_days", "cert_overlap_days", "cert_renewal_days",
         "dispatcher_id", "key", "max_parallel", "pairing_max_queue", "pairing_rate_limit_disable", "pairing_rate_limit_volume",
@@ -24,32 +26,44 @@ package struct DispatcherConfiguration: Hashable, Sendable {
     ]
 
     /// Lines that begin with `#` or white space, and lines that are no `key = value`, are ignored as in the original.
-    package init(text: String, path: String) throws(ConfigurationError) {
+    package init(text: String, path: String, furtherKeys: [String] = []) {
+        let known = DispatcherConfiguration.originalKeys + furtherKeys
         var settings: [Setting] = []
-        var warnings: [ConfigurationWarning] = []
+        var unknown: [ConfigurationError] = []
         for (number, line) in text.numberedLines {
-            guard let first = line.utf8.first, first != 35, !first.isASCIIWhiteSpace, let equals = line.firstIndex(of: "=") else { continue }
+            guard let first = line.utf8.first, first != 35, !first.isASCIIWhiteSpace, let equals = line.firstIndex(of: "=") else {
+                continue
+            }
             let key = line[..<equals].trimmedOfWhiteSpace
             let value = line[line.index(after: equals)...].trimmedOfWhiteSpace
             guard !key.isEmpty, key.utf8.allSatisfy({ $0.isWordByte }) else { continue }
             settings.removeAll { $0.key == key }
             settings.append(Setting(key: key, value: value, line: number))
-            if !DispatcherConfiguration.keys.contains(key) {
-                let near = nearestWord(to: key, among: DispatcherConfiguration.keys).map { "; did you mean '\($0)'?" } ?? ""
-                warnings.append(.init(path: path, line: number, "'\(key)' is no key that I know and is ignored\(near)"))
+            if !known.contains(key) {
+                let near = nearestWord(to: key, among: known).map { "; did you mean '\($0)'?" } ?? ""
+                unknown.append(.init(path: path, line: number, "'\(key)' is no key that I know\(near)"))
             }
         }
-        func required(_ key: String) throws(ConfigurationError) -> String {
-            guard let value = settings.first(where: { $0.key == key })?.value, !value.isEmpty else {
-                throw .init(path: path, "Missing '\(key)' in \(path)")
-            }
-            return value
-        }
-        cert = try required("cert")
-        key = try required("key")
-        ca = try required("ca")
+        self.path = path
         self.settings = settings
-        self.warnings = warnings
+        unknownKeys = unknown
+    }
+
+    /// As the original says it when `cert`, `key` or `ca` is not there.
+    package func required(_ key: String) throws(ConfigurationError) -> String {
+        guard let value = self[key] else { throw ConfigurationError(path: path, "Missing '\(key)' in \(path)") }
+        return value
+    }
+
+    /// A whole number in the range; nil if the key is absent or empty.
+    package func whole(_ key: String, _ range: ClosedRange<Int>) throws(ConfigurationError) -> Int? {
+        guard let text = self[key] else { return nil }
+        guard let number = Int(text), range.contains(number) else {
+            let line = settings.first { $0.key == key }?.line
+            throw ConfigurationError(
+                path: path, line: line, "'\(key)' must be a number from \(range.lowerBound) to \(range.upperBound), not '\(text)'")
+        }
+        return number
     }
 
     /// Nil if absent or empty.

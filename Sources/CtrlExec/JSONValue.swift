@@ -36,6 +36,7 @@ package indirect enum JSONValue: Hashable, Sendable {
         return .object(sorted)
     }
 
+    /// A member of an object; nil for anything else.
     package subscript(key: String) -> JSONValue? {
         guard case .object(let members) = self else { return nil }
         return members.first { $0.key == key }?.value

@@ -18,7 +18,9 @@ package struct RevokedSerials: Hashable, Sendable {
             if word.isEmpty { continue }
             let readings = [SerialNumber(notation: word), SerialNumber(decimal: word)].compactMap { $0 }
             if readings.isEmpty { malformedLines.append(number) }
-            for serial in readings where !contains(serial) { serials.insert(serial, at: serials.firstIndex { serial < $0 } ?? serials.count) }
+            for serial in readings where !contains(serial) {
+                serials.insert(serial, at: serials.firstIndex { serial < $0 } ?? serials.count)
+            }
         }
     }
 

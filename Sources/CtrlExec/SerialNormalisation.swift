@@ -17,7 +17,9 @@ extension SerialNumber {
         if rest.contains(58) { return String(decoding: withoutLeadingZeros(rest.filter { $0 != 58 }), as: UTF8.self) }
         if rest.isEmpty { return "" }
         if rest.allSatisfy({ $0.isASCIIDigit }) { return hexadecimalOfDecimal(rest) }
-        if rest.allSatisfy({ $0.isASCIIDigit || (97...102).contains($0) }) { return String(decoding: withoutLeadingZeros(rest), as: UTF8.self) }
+        if rest.allSatisfy({ $0.isASCIIDigit || (97...102).contains($0) }) {
+            return String(decoding: withoutLeadingZeros(rest), as: UTF8.self)
+        }
         return "nan"
     }
 
