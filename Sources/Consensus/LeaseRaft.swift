@@ -1,76 +1,330 @@
 // Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
 
-// The lease-Raft core as a value. SEAM: this file fixes the outward face; the room's builder fills it.
-
-/// What an effect waits for. There is no other way to run one.
-package enum Gate: Hashable, Sendable {
-    case none
-    /// Not before this write is on disk.
-    case durable(WriteID)
-}
-
-package enum Role: Hashable, Sendable { case follower, preCandidate, candidate, leader }
-
-package enum StepDownReason: Hashable, Sendable {
-    case higherTerm, lostQuorum, journalStalled, diskFull, transferred, lostElection
-}
-
-/// What consensus wants done. The member adds effects of its own and hands all to the shell.
-package enum ConsensusEffect: Hashable, Sendable {
-    case write(JournalWrite, WriteID)
-    case send(Message, to: MemberID, gate: Gate)
-    /// Role or leader changed; for logs and for the member's duties.
-    case roleChanged(Role, term: Term, leader: MemberID?, because: StepDownReason?)
-    /// This member leads and an entry of its own term is committed: it may serve. Comes after the `commit` that made it so.
-    case leadershipEstablished(Term)
-    /// Entries up to here are committed and durable here; the member applies them, in order, exactly once.
-    case commit(through: LogIndex)
-    /// A linearizable read may be answered once this index is applied; nil: no leader could confirm it, ask again.
-    case readReady(ReadToken, LogIndex?)
-    /// The transfer ended without success; the leader goes on.
-    case transferFailed(to: MemberID)
-}
-
-package enum ProposeFailure: Error, Hashable, Sendable { case notLeader(MemberID?), transferring, tooLarge, logFull }
+// The lease-Raft core as a value: what happens is handed in with the instant, what it does is handed back as effects. SEAM: the package
+// functions here are the outward face. Each concern has a room of its own: `+Election`, `+Replication`, `+Lease`, `+Transfer`, `+Reads`,
+// `+Invariants`; what is kept is declared in `State`, `Progress`, `Log`, `Writes`, `Promise`, `Heartbeats`.
+//
+// Left to others: authenticating peers (a message's sender is who `from` says), running effects through their gates, applying entries.
 
 package struct LeaseRaft: Sendable {
     package let id: MemberID
-    package private(set) var configuration: Configuration
-    package private(set) var term: Term
-    package private(set) var role: Role
-    package private(set) var leader: MemberID?
-    package private(set) var commitIndex: LogIndex
-    package var lastLogIndex: LogIndex { fatalError("seam") }
+    package let configuration: Configuration
+    package let timing: Timing
 
-    package init(id: MemberID, configuration: Configuration, recovered: Recovered, timing: Timing, seed: UInt64, now: Instant) {
-        fatalError("seam")
+    /// Term and vote as this member acts by them; the journal follows, and messages that reveal them wait for it.
+    package internal(set) var term: Term
+    var vote: MemberID?
+    /// The write that makes `term` durable, and the one that makes the newest ballot durable.
+    var termWrite = WriteID.zero
+    var ballotWrite = WriteID.zero
+
+    var state = State.follower(FollowerState(leader: nil))
+    /// Known to be committed; entries up to here may not yet be durable here. Never falls.
+    package internal(set) var commitIndex = LogIndex.zero
+    /// The last `commit(through:)` that was handed out.
+    var announcedCommit = LogIndex.zero
+    var log: Log
+    var writes: Writes
+    var promise: Promise
+    /// The newest instant at which this member, as follower, handled a heartbeat, or had made one, as leader, that a quorum answered.
+    var lastContact: Instant?
+
+    /// When this member campaigns, unless a heartbeat comes first.
+    var campaignAt: Instant
+    /// Campaigns since the last leader was heard of; the wait between them grows.
+    var failedCampaigns: UInt64 = 0
+    /// No campaign before this instant, because the disk was reported full.
+    var diskFullUntil = Instant.zero
+    var generator: SeededGenerator
+    var nextQuestion: UInt64
+    private var announced: Announced
+
+    private struct Announced: Equatable {
+        var role: Role
+        var term: Term
+        var leader: MemberID?
     }
+
+    /// Terms beyond this are not believed; nobody gets there by elections.
+    static let lastTerm = Term(1 << 62)
+    /// An instant that does not come.
+    static let never = Instant(nanosecondsSinceBoot: .max)
+
+    /// `recovered` is what the journal gave back, `now` the first reading of the clock in this life. The seed must differ between members
+    /// and between two starts of the same member.
+    package init(id: MemberID, configuration: Configuration, recovered: Recovered, timing: Timing, seed: UInt64, now: Instant) {
+        precondition(configuration.isVoter(id) || configuration.learners.contains(id), "a member must stand in its own configuration")
+        self.id = id
+        self.configuration = configuration
+        self.timing = timing
+        term = recovered.ballot.term
+        vote = recovered.ballot.vote
+        log = Log(recovered.entries)
+        precondition(log.lastTerm <= term, "the recovered log is ahead of the recovered term")
+        writes = Writes(durableIndex: log.lastIndex, durableBallot: recovered.ballot, now: now)
+        let isSole = configuration.voters == [id]
+        promise = Promise(longest: recovered.longestPromise, mustWait: !isSole, now: now)
+        generator = SeededGenerator(seed: seed)
+        nextQuestion = generator.next()
+        announced = Announced(role: .follower, term: term, leader: nil)
+        campaignAt = LeaseRaft.never
+        if isSole { campaignAt = now } else if configuration.isVoter(id) { scheduleCampaign(after: now) }
+    }
+
+    package var role: Role {
+        switch state {
+        case .follower: .follower
+        case .preCandidate: .preCandidate
+        case .candidate: .candidate
+        case .leader: .leader
+        }
+    }
+
+    package var leader: MemberID? {
+        switch state {
+        case .follower(let following): following.leader
+        case .preCandidate, .candidate: nil
+        case .leader: id
+        }
+    }
+
+    package var lastLogIndex: LogIndex { log.lastIndex }
+
+    // MARK: Events
 
     /// Call at least when `nextDeadline` has come; calling more often is harmless.
-    package mutating func tick(at now: Instant, into effects: inout [ConsensusEffect]) { fatalError("seam") }
-    package mutating func receive(_ message: Message, from: MemberID, at now: Instant, into effects: inout [ConsensusEffect]) {
-        fatalError("seam")
+    package mutating func tick(at now: Instant, into effects: inout [ConsensusEffect]) {
+        if case .leader = state {
+            tickAsLeader(at: now, into: &effects)
+        } else {
+            expireForwardedReads(at: now, into: &effects)
+            if now >= campaignAt { campaignIfAllowed(at: now, into: &effects) }
+        }
     }
-    package mutating func wrote(_ id: WriteID, at now: Instant, into effects: inout [ConsensusEffect]) { fatalError("seam") }
-    /// Returns the index and term at which the entry will stand if it is committed.
-    package mutating func propose(_ payload: [UInt8], at now: Instant, into effects: inout [ConsensusEffect]) throws(ProposeFailure) -> (
-        index: LogIndex, term: Term
-    ) { fatalError("seam") }
-    /// Asks for the index of a linearizable read; answered by `readReady`. Works on leader and follower.
-    package mutating func requestRead(_ token: ReadToken, at now: Instant, into effects: inout [ConsensusEffect]) { fatalError("seam") }
-    package mutating func transferLeadership(to target: MemberID, at now: Instant, into effects: inout [ConsensusEffect])
-        throws(ProposeFailure)
-    { fatalError("seam") }
-    package mutating func diskIsFull(at now: Instant, into effects: inout [ConsensusEffect]) { fatalError("seam") }
 
-    /// Entries `after` < index <= `through`, which have been committed.
-    package func committedEntries(after: LogIndex, through: LogIndex) -> ArraySlice<Entry> { fatalError("seam") }
+    package mutating func receive(_ message: Message, from: MemberID, at now: Instant, into effects: inout [ConsensusEffect]) {
+        guard from != id, configuration.isVoter(from) || configuration.learners.contains(from) else { return }
+        guard message.term <= LeaseRaft.lastTerm else { return }
+        // A vote request is judged by the promise before anybody looks at its term.
+        if case .voteRequest(let request) = message.body {
+            handleVoteRequest(request, term: message.term, from: from, at: now, into: &effects)
+            return
+        }
+        if message.term > term {
+            adopt(message.term, leader: message.comesFromLeader ? from : nil, because: reasonToFollow(from), at: now, into: &effects)
+        }
+        // Answers to a pre-vote come from members of older terms, too.
+        if case .voteAnswer(let answer) = message.body {
+            handleVoteAnswer(answer, from: from, at: now, into: &effects)
+            return
+        }
+        guard message.term == term else {
+            refuseOldTerm(message, from: from, at: now, into: &effects)
+            return
+        }
+        switch message.body {
+        case .heartbeat(let heartbeat): handleHeartbeat(heartbeat, from: from, at: now, into: &effects)
+        case .heartbeatAnswer(let answer): handleHeartbeatAnswer(answer, from: from, at: now, into: &effects)
+        case .append(let append): handleAppend(append, from: from, at: now, into: &effects)
+        case .appendAnswer(let answer): handleAppendAnswer(answer, from: from, at: now, into: &effects)
+        case .timeoutNow(let last): handleTimeoutNow(lastHeartbeat: last, from: from, at: now, into: &effects)
+        case .readIndexRequest(let question): handleReadIndexRequest(question, from: from, at: now, into: &effects)
+        case .readIndexAnswer(let question, let index): handleReadIndexAnswer(question, index, from: from, into: &effects)
+        case .voteRequest, .voteAnswer: break  // handled above
+        }
+    }
+
+    /// The write is on disk, and so is every one before it.
+    package mutating func wrote(_ id: WriteID, at now: Instant, into effects: inout [ConsensusEffect]) {
+        writes.becameDurable(id, at: now)
+        switch state {
+        case .follower, .preCandidate: break
+        case .candidate: countOwnVote(at: now, into: &effects)
+        case .leader: ownWriteIsDurable(at: now, into: &effects)
+        }
+        announceCommit(at: now, into: &effects)
+    }
+
+    /// Returns the index and term at which the entry will stand if it is committed.
+    package mutating func propose(
+        _ payload: [UInt8], at now: Instant, into effects: inout [ConsensusEffect]
+    ) throws(ProposeFailure) -> (index: LogIndex, term: Term) {
+        guard case .leader(let leading) = state else { throw .notLeader(leader) }
+        if leading.transfer != nil { throw .transferring }
+        if payload.count > Entry.payloadLimit { throw .tooLarge }
+        let uncommitted = log.lastIndex.position - commitIndex.position
+        if uncommitted >= Log.uncommittedLimit || log.lastIndex.position >= UInt64(Log.entryLimit) { throw .logFull }
+        let index = appendAsLeader(payload, at: now, into: &effects)
+        return (index, term)
+    }
+
+    /// Asks for the index of a linearizable read; answered by `readReady`. Works on leader and follower.
+    package mutating func requestRead(_ token: ReadToken, at now: Instant, into effects: inout [ConsensusEffect]) {
+        switch state {
+        case .leader: acceptRead(token, asker: id, at: now, into: &effects)
+        case .follower: forwardRead(token, at: now, into: &effects)
+        case .preCandidate, .candidate: effects.append(.readReady(token, nil))
+        }
+    }
+
+    /// Hands leadership to another voter. The outcome shows as `roleChanged` because of `transferred`, or as `transferFailed`.
+    package mutating func transferLeadership(
+        to target: MemberID, at now: Instant, into effects: inout [ConsensusEffect]
+    ) throws(ProposeFailure) {
+        guard case .leader(let leading) = state else { throw .notLeader(leader) }
+        if leading.transfer != nil { throw .transferring }
+        guard target != id, configuration.isVoter(target) else { throw .cannotLead(target) }
+        beginTransfer(to: target, at: now, into: &effects)
+    }
+
+    /// The disk has no room. A leader gives up; nobody here campaigns for a while after each such report.
+    package mutating func diskIsFull(at now: Instant, into effects: inout [ConsensusEffect]) {
+        diskFullUntil = max(diskFullUntil, now + timing.journalStall)
+        if case .leader = state { becomeFollower(of: nil, because: .diskFull, at: now, into: &effects) }
+    }
+
+    // MARK: Questions
+
+    /// Entries `after` < index <= `through`, which have been committed. Do not keep the slice: it shares the log's storage.
+    package func committedEntries(after: LogIndex, through: LogIndex) -> ArraySlice<Entry> {
+        precondition(after <= through && through <= commitIndex, "these entries are not committed")
+        return log.slice(after: after, through: through)
+    }
+
     /// The instant to which this leader's lease reaches; nil if it is not an established leader or its lease is over or given up.
-    package func lease(at now: Instant) -> Instant? { fatalError("seam") }
+    package func lease(at now: Instant) -> Instant? {
+        guard case .leader(let leading) = state, leading.isEstablished, !leading.isSilent, let start = leading.leaseStart else {
+            return nil
+        }
+        let end = start + timing.lease
+        return now < end ? end : nil
+    }
+
     /// When `tick` is due next.
-    package var nextDeadline: Instant { fatalError("seam") }
-    /// When this member last handled a heartbeat or append of the leader of its term (the leader: its newest quorum-confirmed heartbeat).
-    package var lastLeaderContact: Instant? { fatalError("seam") }
+    package var nextDeadline: Instant {
+        switch state {
+        case .leader(let leading): nextDeadline(of: leading)
+        case .follower(let following):
+            following.reads.reduce(campaignAt) { min($0, $1.deadline) }
+        case .preCandidate, .candidate: campaignAt
+        }
+    }
+
+    /// When this member last handled a heartbeat or append of the leader of its term at that time (the leader: when it made its newest
+    /// heartbeat that a quorum has answered).
+    package var lastLeaderContact: Instant? {
+        if case .leader(let leading) = state, leading.quorumAnswered > .zero { return leading.quorumContact }
+        return lastContact
+    }
+
     /// Leader only: what it knows of another member.
-    package func progress(of member: MemberID) -> (match: LogIndex, lastAnswer: Instant?)? { fatalError("seam") }
+    package func progress(of member: MemberID) -> (match: LogIndex, lastAnswer: Instant?)? {
+        guard case .leader(let leading) = state, let position = leading.position(of: member) else { return nil }
+        return (leading.peers[position].match, leading.peers[position].lastAnswer)
+    }
+
+    // MARK: What every room uses
+
+    /// The leader's state, changed in place. Only while this member leads.
+    var leading: LeaderState {
+        get {
+            guard case .leader(let leading) = state else { preconditionFailure("only a leader has a leader's state") }
+            return leading
+        }
+        _modify {
+            guard case .leader(var leading) = state else { preconditionFailure("only a leader has a leader's state") }
+            // The state gives up its reference, so that nothing is copied.
+            state = .follower(FollowerState(leader: nil))
+            defer { state = .leader(leading) }
+            yield &leading
+        }
+    }
+
+    mutating func write(_ record: JournalWrite, at now: Instant, into effects: inout [ConsensusEffect]) -> WriteID {
+        let id = writes.add(record, logThrough: log.lastIndex, at: now)
+        effects.append(.write(record, id))
+        return id
+    }
+
+    /// Every message reveals this member's term, so it waits for the term's record at least.
+    func send(_ body: Message.Body, to member: MemberID, after write: WriteID = .zero, into effects: inout [ConsensusEffect]) {
+        effects.append(.send(Message(term: term, body: body), to: member, gate: writes.gate(max(termWrite, write))))
+    }
+
+    /// Takes a higher term, and perhaps casts its vote at once: one record.
+    mutating func adopt(
+        _ newTerm: Term, vote newVote: MemberID? = nil, leader: MemberID?, because reason: StepDownReason?, at now: Instant,
+        into effects: inout [ConsensusEffect]
+    ) {
+        precondition(newTerm > term, "a term is never taken twice")
+        term = newTerm
+        vote = newVote
+        ballotWrite = write(JournalWrite(ballot: Ballot(term: term, vote: vote)), at: now, into: &effects)
+        termWrite = ballotWrite
+        becomeFollower(of: leader, because: reason, at: now, into: &effects)
+    }
+
+    mutating func becomeFollower(
+        of leader: MemberID?, because reason: StepDownReason?, at now: Instant, into effects: inout [ConsensusEffect]
+    ) {
+        var shown: StepDownReason?
+        switch state {
+        case .follower: break
+        case .preCandidate: scheduleCampaign(after: now)
+        case .candidate:
+            shown = reason
+            scheduleCampaign(after: now)
+        case .leader(let leading):
+            shown = reason
+            if leading.quorumAnswered > .zero { lastContact = leading.quorumContact }
+            scheduleCampaign(after: now)
+        }
+        failReads(into: &effects)
+        state = .follower(FollowerState(leader: leader))
+        announceRole(because: shown, into: &effects)
+    }
+
+    /// Why this member, should it lead, gives way to what `from` says about a higher term.
+    func reasonToFollow(_ from: MemberID) -> StepDownReason {
+        if case .leader(let leading) = state, leading.isSilent, leading.transfer?.target == from { return .transferred }
+        return .higherTerm
+    }
+
+    mutating func announceRole(because reason: StepDownReason?, into effects: inout [ConsensusEffect]) {
+        let current = Announced(role: role, term: term, leader: leader)
+        let isSameButTerm = current.role == announced.role && current.leader == announced.leader
+        defer { announced = current }
+        if isSameButTerm, current.term == announced.term || (current.role == .follower && current.leader == nil) { return }
+        effects.append(.roleChanged(current.role, term: current.term, leader: current.leader, because: reason))
+    }
+
+    /// Hands out what is committed and durable here. No member applies beyond its own durable index.
+    mutating func announceCommit(at now: Instant, into effects: inout [ConsensusEffect]) {
+        let through = min(commitIndex, writes.durableIndex)
+        guard through > announcedCommit else { return }
+        announcedCommit = through
+        effects.append(.commit(through: through))
+        if case .leader(let leading) = state, !leading.isEstablished, through >= leading.firstIndex {
+            self.leading.isEstablished = true
+            effects.append(.leadershipEstablished(term))
+            admitWaitingReads(at: now, into: &effects)
+        }
+    }
+
+    /// Whether the disk would make a leader of this member give up at once.
+    func isObstructed(at now: Instant) -> Bool {
+        if now < diskFullUntil { return true }
+        guard let stall = writes.stalls(after: timing.journalStall) else { return false }
+        return now >= stall
+    }
+}
+
+extension Message {
+    /// Only the leader of `term` sends these.
+    fileprivate var comesFromLeader: Bool {
+        switch body {
+        case .heartbeat, .append, .timeoutNow: true
+        case .heartbeatAnswer, .appendAnswer, .voteRequest, .voteAnswer, .readIndexRequest, .readIndexAnswer: false
+        }
+    }
 }

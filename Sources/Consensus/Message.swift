@@ -37,7 +37,7 @@ package struct Heartbeat: Hashable, Sendable {
     package var number: HeartbeatNumber
     /// `P`, which the follower promises from the instant at which it handles this.
     package var promise: TimeSpan
-    /// Never beyond what the leader knows to match in this follower's log.
+    /// Never beyond what the leader knows to match in this follower's log; in an append, what matches once it is taken.
     package var commit: LogIndex
     package init(number: HeartbeatNumber, promise: TimeSpan, commit: LogIndex) {
         self.number = number

@@ -18,11 +18,17 @@ package struct Timing: Hashable, Sendable {
     package var journalStall: TimeSpan
     /// An append that was not answered for this long is sent again.
     package var retransmit: TimeSpan
+    /// How long a campaign waits for its answers before the next; doubled at each failure, at most eightfold. Too short: no election on
+    /// slow disks.
+    package var electionRetry: TimeSpan
+
+    /// No member promises more, whoever asks.
+    package static let longestPromise = TimeSpan.seconds(60)
 
     package init(
         promise: TimeSpan = .milliseconds(300), effectAge: TimeSpan = .milliseconds(10), clockRateBoundPerMille: UInt64 = 100,
         heartbeat: TimeSpan = .milliseconds(50), electionJitter: TimeSpan = .milliseconds(150), journalStall: TimeSpan = .seconds(1),
-        retransmit: TimeSpan = .milliseconds(100)
+        retransmit: TimeSpan = .milliseconds(100), electionRetry: TimeSpan = .milliseconds(100)
     ) {
         self.promise = promise
         self.effectAge = effectAge
@@ -31,6 +37,7 @@ package struct Timing: Hashable, Sendable {
         self.electionJitter = electionJitter
         self.journalStall = journalStall
         self.retransmit = retransmit
+        self.electionRetry = electionRetry
     }
 
     /// `L = (1 - r) * (P / (1 + r) - E)`, derived, never configured; rounded down. 236 ms with the defaults.
@@ -49,7 +56,7 @@ package struct Timing: Hashable, Sendable {
             return "the lease derived from promise, clock bound and effect age is \(lease.milliseconds) ms, less than three heartbeats of "
                 + "\(heartbeat.milliseconds) ms: lengthen the promise or shorten the heartbeat"
         }
-        if promise > .seconds(60) { return "the promise is \(promise.milliseconds) ms; at most 60000 ms" }
+        if promise > Timing.longestPromise { return "the promise is \(promise.milliseconds) ms; at most 60000 ms" }
         return nil
     }
 }
