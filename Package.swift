@@ -21,6 +21,8 @@ let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 let protobuf: Target.Dependency = .product(name: "SwiftProtobuf", package: "swift-protobuf")
 let subprocess: Target.Dependency = .product(name: "Subprocess", package: "swift-subprocess")
+/// The paths that Subprocess speaks in.
+let systemPackage: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
 
 let package = Package(
     name: "ced",
@@ -36,6 +38,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-protobuf.git", from: "1.39.0"),
         .package(url: "https://github.com/swiftlang/swift-subprocess.git", from: "1.0.2", traits: []),
+        .package(url: "https://github.com/apple/swift-system.git", from: "1.8.1"),
     ],
     targets: [
         // The pure rooms: no clock, no randomness, no async, no I/O.
@@ -69,7 +72,7 @@ let package = Package(
             dependencies: ["CoordinatorCore", "AgentLink", "Wire", "PKI", "Platform", "Transport", nio, nioPosix, nioSSL, logging],
             path: "Sources/Coordinator", exclude: ["Core"], swiftSettings: settings),
         .target(
-            name: "Agent", dependencies: ["CtrlExec", "PKI", "Platform", "Transport", nio, nioPosix, logging, subprocess],
+            name: "Agent", dependencies: ["CtrlExec", "PKI", "Platform", "Transport", nio, nioPosix, logging, subprocess, systemPackage],
             swiftSettings: settings),
         .executableTarget(
             name: "ced", dependencies: ["Coordinator", "AgentLink", "PKI", "Platform", "Transport", arguments, logging],
