@@ -89,7 +89,7 @@ let package = Package(
             name: "ced-sim", dependencies: ["Simulation"], path: "Tests/Simulation/Runner", swiftSettings: settings),
         .testTarget(
             name: "SimulationTests", dependencies: ["Simulation"], path: "Tests/Simulation/Tests", swiftSettings: settings),
-        .testTarget(name: "ConsensusTests", dependencies: ["Consensus"], swiftSettings: settings),
+        .testTarget(name: "ConsensusTests", dependencies: ["Consensus", "Simulation"], swiftSettings: settings),
         .testTarget(name: "CtrlExecTests", dependencies: ["CtrlExec"], swiftSettings: settings),
         .testTarget(name: "DispatcherStateTests", dependencies: ["DispatcherState"], swiftSettings: settings),
         .testTarget(name: "WireTests", dependencies: ["Wire"], swiftSettings: settings),

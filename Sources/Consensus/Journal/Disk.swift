@@ -18,6 +18,18 @@ package enum DiskFailure: Error, Hashable, Sendable {
     case failed(operation: String, FileName?, reason: String)
 }
 
+extension DiskFailure: CustomStringConvertible {
+    package var description: String {
+        switch self {
+        case .full: "no space left on the disk"
+        case .notFound(let file): "\(file) does not exist"
+        case .alreadyExists(let file): "\(file) exists already"
+        case .failed(let operation, let file?, let reason): "cannot \(operation) \(file): \(reason)"
+        case .failed(let operation, nil, let reason): "cannot \(operation): \(reason)"
+        }
+    }
+}
+
 /// A directory of flat files. What was written is durable only after `synchronize` of the file, and a new, renamed or removed name
 /// only after `synchronizeDirectory`. A failed synchronization is never repeated: the caller gives the disk up.
 package protocol Disk: Sendable {

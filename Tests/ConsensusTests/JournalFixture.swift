@@ -1,0 +1,59 @@
+// Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
+
+// Small journals on a simulated disk, for the journal's suites.
+
+import Consensus
+import Simulation
+import Testing
+
+enum JournalFixture {
+    /// Small, so that few records fill many segments.
+    static let layout = JournalLayout(segmentBytes: 8 * JournalLayout.sectorBytes)
+
+    static let genesis: Genesis = {
+        guard let a = MemberID("a"), let b = MemberID("b"), let c = MemberID("c"), let learner = MemberID("d-1"),
+            let configuration = Configuration(voters: [a, b, c], learners: [learner])
+        else { preconditionFailure("the fixture's names are not valid") }
+        return Genesis(member: a, configuration: configuration, payload: Array("born".utf8))
+    }()
+
+    static func fresh(seed: UInt64 = 1, layout: JournalLayout = layout) throws -> Journal<SimulatedDisk> {
+        try Journal.open(on: Journal.create(on: SimulatedDisk(seed: seed), genesis: genesis, layout: layout), layout: layout).journal
+    }
+
+    static func reopen(
+        _ journal: Journal<SimulatedDisk>
+    ) throws(JournalRefusal) -> (journal: Journal<SimulatedDisk>, genesis: Genesis, recovered: Recovered) {
+        try Journal.open(on: journal.disk, layout: layout)
+    }
+
+    /// Entries whose payloads say which they are, with many zeros in them.
+    static func entries(_ indices: ClosedRange<UInt64>, term: UInt64, payloadBytes: Int = 24) -> [Entry] {
+        indices.map { index in
+            var payload = [UInt8](repeating: 0, count: payloadBytes)
+            if payloadBytes > 0 { payload[payloadBytes / 2] = UInt8(truncatingIfNeeded: index) }
+            return Entry(index: LogIndex(index), term: Term(term), payload: payload)
+        }
+    }
+
+    /// A journal that reaches into its third segment, everything flushed, and what it holds.
+    static func threeSegments() throws -> (journal: Journal<SimulatedDisk>, held: Recovered) {
+        var journal = try fresh()
+        let ballot = Ballot(term: Term(2), vote: genesis.member)
+        var entries: [Entry] = []
+        try journal.append(JournalWrite(ballot: ballot, longestPromise: .milliseconds(300)))
+        try journal.flush()
+        while try journal.disk.list().count < 4 {
+            let index = UInt64(entries.count) + 1
+            // Some batches of one sector, some of several, and whole sectors of zeros within a payload.
+            let more = JournalFixture.entries(index...index, term: 2, payloadBytes: index % 3 == 0 ? 1300 : 24)
+            try journal.append(JournalWrite(entries: more))
+            try journal.flush()
+            entries += more
+        }
+        let last = JournalFixture.entries(UInt64(entries.count) + 1...UInt64(entries.count) + 1, term: 2, payloadBytes: 1100)
+        try journal.append(JournalWrite(entries: last))
+        try journal.flush()
+        return (journal, Recovered(ballot: ballot, longestPromise: .milliseconds(300), entries: entries + last))
+    }
+}
