@@ -1,6 +1,12 @@
 // Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
 
-// The whole member as a value. SEAM: this file fixes the outward face; the room's builder fills it.
+// The whole member as a synchronous value: consensus, replicated state, the callers who wait, and the leader's duties.
+//
+// What happens is an event handed in with the moment; what is to be done are effects handed back. No suspension stands between a check
+// and the act that it guards, because there is none in here. Clocks, disks, sockets, keys and randomness are the shell's.
+//
+//     event, moment ──▶ handle ──▶ consensus ──▶ committed entries ──▶ state ──▶ answers, announcements
+//                                      └──▶ writes, messages                └──▶ duties of the leader
 
 import Consensus
 import CtrlExec
@@ -8,20 +14,196 @@ import DispatcherState
 import Wire
 
 package struct Member: Sendable {
-    package private(set) var state: DispatcherState
-    package private(set) var raft: LeaseRaft
+    /// More callers than this are told to come back.
+    package static let callLimit = 4096
+    /// A request that found no leader is tried again after so long, if no leader shows up before.
+    static let retryInterval = TimeSpan.milliseconds(25)
+    /// A forwarded request without an answer is sent again, under the same request id.
+    static let resendInterval = TimeSpan.milliseconds(400)
+
+    package internal(set) var state: DispatcherState
+    package internal(set) var raft: LeaseRaft
+    let settings: MemberSettings
+
+    var calls: [Call] = []
+    var hasAnsweredCalls = false
+    var reads: [PendingRead] = []
+    var gatherings: [Gathering] = []
+    /// Numbers everything that this member names towards others: forwarded requests, reads, gatherings.
+    var nextNumber: UInt64 = 1
+    /// Sequence numbers of the request ids that this member minted and that still have a caller, in rising order.
+    var mintedOpen: [UInt64] = []
+    var mintedNext: UInt64 = 1
+    /// Only while this member leads and may serve.
+    var leadership: Leadership?
+    /// Set once a leader confirmed how far the log was committed after this process began, and this member has applied that.
+    var hasCaughtUp = false
+    var isDraining = false
 
     package init(
         genesis: GenesisState, configuration: Configuration, recovered: Recovered, settings: MemberSettings, seed: UInt64, now: Moment
     ) {
-        fatalError("seam")
+        self.settings = settings
+        state = DispatcherState(genesis: genesis)
+        raft = LeaseRaft(
+            id: settings.id, configuration: configuration, recovered: recovered, timing: settings.timing, seed: seed, now: now.instant)
     }
-    package mutating func handle(_ event: Event, at now: Moment, into effects: inout [Effect]) { fatalError("seam") }
+
+    package mutating func handle(_ event: Event, at now: Moment, into effects: inout [Effect]) {
+        var consensus: [ConsensusEffect] = []
+        switch event {
+        case .tick:
+            break
+        case .peer(let message, let sender):
+            receive(message, from: sender, at: now, consensus: &consensus, into: &effects)
+        case .wrote(let write):
+            raft.wrote(write, at: now.instant, into: &consensus)
+        case .writeFailed(let failure):
+            if failure == .full { raft.diskIsFull(at: now.instant, into: &consensus) }
+            effects.append(Effect(.stop(.journalFailed(failure))))
+        case .request(let operation, let request, let principal, let deadline, let ticket):
+            begin(operation, request, from: principal, deadline: deadline, ticket, at: now, consensus: &consensus, into: &effects)
+        case .read(let consistency, let deadline, let ticket):
+            beginRead(consistency, deadline: deadline, ticket, at: now, consensus: &consensus, into: &effects)
+        case .reports(let deadline, let ticket):
+            gatherReports(deadline: deadline, ticket, at: now, into: &effects)
+        case .callerGone(let ticket):
+            forget(ticket)
+        case .signed(let obligation, let serial, let result):
+            signed(obligation, serial, result, at: now, consensus: &consensus, into: &effects)
+        case .drain:
+            drain(at: now, consensus: &consensus, into: &effects)
+        }
+        raft.tick(at: now.instant, into: &consensus)
+        settle(&consensus, at: now, into: &effects)
+        tend(at: now, consensus: &consensus, into: &effects)
+        settle(&consensus, at: now, into: &effects)
+    }
+
     /// When `.tick` is due next.
-    package var nextDeadline: Instant { fatalError("seam") }
+    package var nextDeadline: Instant {
+        var deadline = raft.nextDeadline
+        for call in calls { deadline = min(deadline, call.nextDeadline) }
+        for read in reads { deadline = min(deadline, read.nextDeadline) }
+        for gathering in gatherings { deadline = min(deadline, gathering.deadline) }
+        if let leadership { deadline = min(deadline, leadership.nextDeadline) }
+        return deadline
+    }
+
     /// `/leader`: an established leader under its lease.
-    package func holdsLease(at now: Instant) -> Bool { fatalError("seam") }
+    package func holdsLease(at now: Instant) -> Bool { lease(at: now) != nil }
+
     /// `/ready`: has applied the commit that it first heard of, and heard from a leader within two promises.
-    package func isReady(at now: Instant) -> Bool { fatalError("seam") }
-    package func report(at now: Instant) -> MemberReport { fatalError("seam") }
+    package func isReady(at now: Instant) -> Bool {
+        guard hasCaughtUp, let contact = raft.lastLeaderContact else { return false }
+        return now.since(contact) <= settings.timing.promise + settings.timing.promise
+    }
+
+    /// True once there is nothing to hand over: this member may end without anybody noticing.
+    package var hasDrained: Bool { raft.role != .leader || raft.configuration.voters.count == 1 }
+
+    /// The instant to which an established leader may act without another round.
+    func lease(at now: Instant) -> Instant? {
+        guard leadership != nil, let end = raft.lease(at: now), now < end else { return nil }
+        return end
+    }
+
+    mutating func takeNumber() -> UInt64 {
+        defer { nextNumber += 1 }
+        return nextNumber
+    }
+
+    /// Turns what consensus wants into effects, and applies what it committed, until nothing is left.
+    private mutating func settle(_ consensus: inout [ConsensusEffect], at now: Moment, into effects: inout [Effect]) {
+        while !consensus.isEmpty {
+            let batch = consensus
+            consensus.removeAll(keepingCapacity: true)
+            for effect in batch {
+                switch effect {
+                case .write(let write, let id):
+                    effects.append(Effect(.write(write, id)))
+                case .send(let message, let member, let gate):
+                    effects.append(Effect(.send(.consensus(message), to: member), gate: gate))
+                case .roleChanged(let role, let term, let leader, let reason):
+                    roleChanged(role, term: term, leader: leader, because: reason, at: now, consensus: &consensus, into: &effects)
+                case .leadershipEstablished(let term):
+                    leadership = Leadership(term: term, clock: LeaderClock(from: state.time, at: now.instant))
+                    effects.append(
+                        Effect(.log(LogRecord(.info, "leader-established", [("TERM", "\(term)"), ("INDEX", "\(state.appliedIndex)")]))))
+                    advanceCalls(at: now, consensus: &consensus, into: &effects)
+                case .commit(let index):
+                    apply(through: index, at: now, into: &effects)
+                case .readReady(let token, let index):
+                    readReady(token, index, at: now)
+                case .transferFailed(let target):
+                    transferFailed(to: target, into: &effects)
+                }
+            }
+        }
+    }
+
+    /// What time makes due: deadlines, retries, reads that became answerable, duties.
+    private mutating func tend(at now: Moment, consensus: inout [ConsensusEffect], into effects: inout [Effect]) {
+        advanceCalls(at: now, consensus: &consensus, into: &effects)
+        advanceReads(at: now, consensus: &consensus, into: &effects)
+        advanceGatherings(at: now, into: &effects)
+        performDuties(at: now, consensus: &consensus, into: &effects)
+    }
+
+    private mutating func receive(
+        _ message: PeerMessage, from sender: MemberID, at now: Moment, consensus: inout [ConsensusEffect], into effects: inout [Effect]
+    ) {
+        guard sender != settings.id, raft.configuration.members.contains(sender) else { return }
+        switch message {
+        case .consensus(let message):
+            raft.receive(message, from: sender, at: now.instant, into: &consensus)
+        case .forward(let request):
+            carry(request, from: sender, at: now, consensus: &consensus, into: &effects)
+        case .forwardAnswer(let answer):
+            forwardAnswered(answer, from: sender, at: now, into: &effects)
+        case .reportRequest(let number):
+            effects.append(Effect(.send(.report(number: number, report(at: now.instant)), to: sender)))
+        case .report(let number, let report):
+            gathered(number, report, from: sender)
+        }
+    }
+
+    private mutating func roleChanged(
+        _ role: Role, term: Term, leader: MemberID?, because reason: StepDownReason?, at now: Moment,
+        consensus: inout [ConsensusEffect], into effects: inout [Effect]
+    ) {
+        if role != .leader, leadership != nil {
+            leadership = nil
+            effects.append(
+                Effect(.log(LogRecord(.warning, "leader-lost", [("TERM", "\(term)"), ("REASON", reason.map { "\($0)" } ?? "unknown")]))))
+        }
+        if role == .follower, let leader {
+            effects.append(Effect(.log(LogRecord(.info, "leader-known", [("LEADER", leader.name), ("TERM", "\(term)")]))))
+        }
+        if role != .leader { releaseProposals(at: now, into: &effects) }
+        if let leader { transferEnded(with: leader, into: &effects) }
+        advanceCalls(at: now, consensus: &consensus, into: &effects)
+    }
+
+    private mutating func drain(at now: Moment, consensus: inout [ConsensusEffect], into effects: inout [Effect]) {
+        isDraining = true
+        guard raft.role == .leader, let target = transferTarget() else { return }
+        do {
+            try raft.transferLeadership(to: target, at: now.instant, into: &consensus)
+            effects.append(Effect(.log(LogRecord(.info, "leader-handover", [("TO", target.name)]))))
+        } catch {
+            effects.append(Effect(.log(LogRecord(.warning, "leader-handover", [("TO", target.name), ("ERROR", "\(error)")]))))
+        }
+    }
+
+    /// The other voter that is furthest along and was heard of last; nil if there is none.
+    func transferTarget() -> MemberID? {
+        var best: (member: MemberID, match: LogIndex, answer: Instant)?
+        for member in raft.configuration.voters where member != settings.id {
+            guard let progress = raft.progress(of: member), let answer = progress.lastAnswer else { continue }
+            if let current = best, (current.match, current.answer) >= (progress.match, answer) { continue }
+            best = (member, progress.match, answer)
+        }
+        return best?.member
+    }
 }

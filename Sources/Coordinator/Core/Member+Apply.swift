@@ -1,0 +1,61 @@
+// Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
+
+// Committed entries become state, on every member in the same order.
+
+import Consensus
+import CtrlExec
+import DispatcherState
+import Wire
+
+extension Member {
+    mutating func apply(through index: LogIndex, at now: Moment, into effects: inout [Effect]) {
+        guard index > state.appliedIndex else { return }
+        for entry in raft.committedEntries(after: state.appliedIndex, through: index) {
+            guard !entry.payload.isEmpty else {
+                state.applyNothing(at: entry.index, term: entry.term)
+                applied(Applied(outcome: .stepped), at: entry.index, term: entry.term, now: now, into: &effects)
+                continue
+            }
+            do {
+                let proposal = try Proposal(decoding: entry.payload)
+                let change = state.apply(proposal, at: entry.index, term: entry.term)
+                note(proposal, change, into: &effects)
+                for decision in change.decided { effects.append(Effect(.announce(decision))) }
+                applied(change, at: entry.index, term: entry.term, now: now, into: &effects)
+            } catch {
+                // Every member of this version passes over the entry at the same place; nobody acts on what he cannot read.
+                state.applyNothing(at: entry.index, term: entry.term)
+                effects.append(
+                    Effect(.log(LogRecord(.error, "entry-unreadable", [("INDEX", "\(entry.index)"), ("ERROR", "\(error)")]))))
+                applied(
+                    Applied(outcome: .refused(.invalid("this version cannot read the entry"))), at: entry.index, term: entry.term,
+                    now: now, into: &effects)
+            }
+        }
+    }
+
+    /// What was decided, in ctrl-exec's words, on the member that leads.
+    private func note(_ proposal: Proposal, _ change: Applied, into effects: inout [Effect]) {
+        guard raft.role == .leader else { return }
+        func log(_ action: String, _ fields: [(String, String)]) {
+            effects.append(Effect(.log(LogRecord(.info, action, fields + [("INDEX", "\(state.appliedIndex)")]))))
+        }
+        for outcome in [change.outcome] + change.settled.map(\.outcome) {
+            switch outcome {
+            case .operatorIssued(let name, let serial): log("operator-issue", [("OPERATOR", name.text), ("SERIAL", serial.hexadecimal)])
+            case .pairingQueued(let reqid):
+                if case .submitPairing(let submission) = proposal.command {
+                    log("pair-request", [("AGENT", submission.hostname.text), ("IP", submission.sourceAddress), ("REQID", "\(reqid)")])
+                }
+            case .pairingApproved(let reqid, let agent, let serial):
+                log("pair-approve", [("AGENT", agent.text), ("REQID", "\(reqid)"), ("SERIAL", serial.hexadecimal)])
+            case .pairingDenied(let reqid): log("pair-deny", [("REQID", "\(reqid)")])
+            case .pairingOpened: log("pairing-mode-start", [])
+            case .pairingClosed: log("pairing-mode-stop", [])
+            case .agentRemoved(let agent): log("unpair", [("AGENT", agent.text)])
+            case .agentEdited(let agent): log("edit-agent", [("AGENT", agent.text)])
+            case .underway, .stepped, .refused: break
+            }
+        }
+    }
+}

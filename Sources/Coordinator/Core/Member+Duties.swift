@@ -1,0 +1,107 @@
+// Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
+
+// What the leader does by itself: whatever the replicated state says that some leader must still do. Nothing is remembered between
+// leaders but the state, so that the next one goes on from whatever it finds.
+//
+// A certificate: reserved by an entry, signed outside the log under that reservation, recorded by another entry. A reservation belongs
+// to the term that made it; a later leader burns it and reserves anew, so that a signature which arrives late finds its serial gone.
+
+import Consensus
+import CtrlExec
+import DispatcherState
+import Wire
+
+extension Member {
+    func clusterTime(at now: Instant) -> ClusterTime { leadership?.clock.time(at: now) ?? state.time }
+
+    mutating func performDuties(at now: Moment, consensus: inout [ConsensusEffect], into effects: inout [Effect]) {
+        guard var duties = leadership, let lease = lease(at: now.instant) else { return }
+        duties.proposedSteps.removeAll { $0.index <= state.appliedIndex }
+        duties.signing.removeAll { $0.giveUpAt <= now.instant }
+        if let index = duties.proposedExpiry, index <= state.appliedIndex { duties.proposedExpiry = nil }
+        duties.nextDeadline = Instant(nanosecondsSinceBoot: .max)
+
+        for obligation in state.obligations {
+            guard !duties.proposedSteps.contains(where: { $0.obligation == obligation.id }) else { continue }
+            if obligation.term != duties.term {
+                guard let index = propose(.reserveAnew(obligation.id), at: now, consensus: &consensus) else { break }
+                duties.proposedSteps.append(Leadership.ProposedStep(obligation: obligation.id, index: index))
+            } else if !duties.signing.contains(where: { $0.obligation == obligation.id && $0.serial == obligation.serial }) {
+                guard duties.signing.count < Leadership.signingLimit else { break }
+                duties.signing.append(
+                    Leadership.Signing(
+                        obligation: obligation.id, serial: obligation.serial, giveUpAt: now.instant + Leadership.Signing.patience))
+                effects.append(Effect(.sign(SigningJob(obligation: obligation, validity: validity(for: obligation))), notAfter: lease))
+            }
+        }
+        for signing in duties.signing { duties.nextDeadline = min(duties.nextDeadline, signing.giveUpAt) }
+
+        if let expiry = state.nextExpiry, duties.proposedExpiry == nil {
+            if expiry <= duties.clock.time(at: now.instant) {
+                duties.proposedExpiry = propose(.expire, at: now, consensus: &consensus)
+            } else {
+                duties.nextDeadline = min(duties.nextDeadline, duties.clock.instant(of: expiry))
+            }
+        }
+        leadership = duties
+    }
+
+    mutating func signed(
+        _ obligation: ObligationID, _ serial: SerialNumber, _ result: Result<SignedCertificate, SigningFailure>, at now: Moment,
+        consensus: inout [ConsensusEffect], into effects: inout [Effect]
+    ) {
+        guard leadership != nil else { return }
+        leadership?.signing.removeAll { $0.obligation == obligation && $0.serial == serial }
+        let command: Command
+        switch result {
+        case .success(let certificate):
+            command = .recordCertificate(obligation, serial, certificate: certificate.der, notAfter: certificate.notAfter)
+        case .failure(.dropped):
+            return
+        case .failure(.impossible(let reason)):
+            command = .signingFailed(obligation, serial, reason: reason)
+            effects.append(Effect(.log(LogRecord(.error, "sign-fail", [("SERIAL", serial.hexadecimal), ("ERROR", reason)]))))
+        }
+        guard state.obligations.contains(where: { $0.id == obligation && $0.serial == serial }) else { return }
+        if let index = propose(command, at: now, consensus: &consensus) {
+            leadership?.proposedSteps.append(Leadership.ProposedStep(obligation: obligation, index: index))
+        }
+    }
+
+    /// A step of the leader's own; nil if it cannot propose now (a transfer runs, too much is open): the duty comes round again.
+    private mutating func propose(_ command: Command, at now: Moment, consensus: inout [ConsensusEffect]) -> LogIndex? {
+        let proposal = Proposal(
+            command: command, principal: .leader, request: nil, time: clusterTime(at: now.instant), calendar: now.wallClock)
+        do {
+            return try raft.propose(proposal.encoded(), at: now.instant, into: &consensus).index
+        } catch {
+            return nil
+        }
+    }
+
+    /// `notBefore` is set back by five minutes, for clocks that are behind.
+    private func validity(for obligation: Obligation) -> SigningJob.Validity {
+        let days: Int64 =
+            switch obligation.purpose {
+            case .operatorCertificate: settings.operatorDays
+            case .agentCertificate: settings.agentDays
+            }
+        let start = obligation.reservedAt.secondsSince1970
+        return SigningJob.Validity(
+            notBefore: WallClock(secondsSince1970: start - 300), notAfter: WallClock(secondsSince1970: start + days * 86_400))
+    }
+}
+
+extension Refusal {
+    /// True for what no committed entry could change, so that it is said at once; everything else is decided by the log. A host that
+    /// may not pair now is turned away at once as well: it asks again, and its flood must not become entries.
+    func holdsWhateverTheState(for principal: Principal) -> Bool {
+        switch self {
+        case .invalid, .tooMany: return true
+        case .pairingClosed, .pairingQueueFull:
+            if case .pairingHost = principal { return true }
+            return false
+        default: return false
+        }
+    }
+}
