@@ -99,7 +99,7 @@ let package = Package(
         .testTarget(name: "TransportTests", dependencies: ["Transport"], swiftSettings: settings),
         .testTarget(name: "AgentTests", dependencies: ["Agent"], swiftSettings: settings),
         .testTarget(name: "CoordinatorTests", dependencies: ["Coordinator"], swiftSettings: settings),
-        .testTarget(name: "EndToEndTests", dependencies: ["PKI", "Transport", "Platform"], swiftSettings: settings),
+        .testTarget(name: "EndToEndTests", dependencies: ["ced", "cea"], exclude: ["checks"], swiftSettings: settings),
         .testTarget(name: "TidyTests", swiftSettings: settings),
     ],
     swiftLanguageModes: [.v6]
