@@ -1,0 +1,262 @@
+// Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
+
+// A port that speaks HTTP as ctrl-exec does: one request a connection, one response (7444: two), then the connection is closed.
+// TLS, the peer check, every limit and the closing are here; what a request means is the handler's.
+
+import NIOCore
+import NIOPosix
+import Synchronization
+
+/// What one connection, and all together, may cost us. Each limit closes a way to hold the port for nothing.
+package struct HTTPLimits: Sendable {
+    /// ctrl-exec's: one more is answered with 431.
+    package var headerCount = 32
+    /// Names and values of all headers together.
+    package var headerBytes = 32_768
+    /// ctrl-exec's: more is answered with 413 before it is read.
+    package var bodyBytes = 1_048_576
+    package var handshakeTimeout = TimeAmount.seconds(10)
+    /// From the end of the handshake to the last byte of the request.
+    package var requestTimeout = TimeAmount.seconds(30)
+    /// For a peer to take a response that was written.
+    package var writeTimeout = TimeAmount.seconds(30)
+    /// After an early refusal, so that the peer can read it before its unread bytes reset the connection.
+    package var lingerTimeout = TimeAmount.seconds(1)
+    package var connections = 512
+    package var connectionsPerAddress = 64
+
+    package init() {}
+}
+
+/// What happened to a connection that never became a request. For the log, and for limits by address.
+package struct ConnectionIncident: Sendable, CustomStringConvertible {
+    package enum Kind: Hashable, Sendable {
+        /// Includes what our own check refused.
+        case handshakeFailed(HandshakeFailure)
+        /// Answered with 403: revoked, expired or no longer admitted between handshake and request.
+        case peerRefused(PeerRefusal)
+        case requestTimedOut
+        case malformed
+        case tooLarge
+        case tooManyConnections
+        /// The server's own side: no identity to present.
+        case unavailable(String)
+    }
+    package let kind: Kind
+    package let address: RemoteAddress
+
+    package var description: String {
+        switch kind {
+        case .handshakeFailed(let failure): "\(address): \(failure)"
+        case .peerRefused(let refusal): "\(address): \(refusal)"
+        case .requestTimedOut: "\(address): the request did not arrive in time"
+        case .malformed: "\(address): the request is not HTTP"
+        case .tooLarge: "\(address): the request is over the limits"
+        case .tooManyConnections: "\(address): too many connections"
+        case .unavailable(let reason): "\(address): \(reason)"
+        }
+    }
+}
+
+package struct HTTPListenerConfiguration: Sendable {
+    package var address: ListenAddress
+    /// Asked for each accepted connection, so that identity and trust may change while the port is open. Nil: no TLS.
+    package var tls: (@Sendable () throws -> TLSServer)?
+    package var limits = HTTPLimits()
+    /// Asked before the handshake; no: the connection is closed without a byte.
+    package var admitAddress: @Sendable (RemoteAddress) -> Bool = { _ in true }
+    /// Asked after the handshake, before the request is read; no: closed without a response, as agents do (protocol page, 5.3).
+    package var admitPeer: @Sendable (RemoteAddress, Peer?) -> Bool = { _, _ in true }
+    /// Probes that close without a byte are not reported.
+    package var report: @Sendable (ConnectionIncident) -> Void = { _ in }
+
+    package init(address: ListenAddress, tls: (@Sendable () throws -> TLSServer)? = nil) {
+        self.address = address
+        self.tls = tls
+    }
+}
+
+/// The way back to one client. Several responses may be sent; the last closes the connection.
+package final class ResponseWriter: Sendable {
+    private let channel: any Channel
+    private let withoutBody: Bool
+    private let writeTimeout: TimeAmount
+    private let finished = Mutex(false)
+
+    init(channel: any Channel, withoutBody: Bool, writeTimeout: TimeAmount) {
+        self.channel = channel
+        self.withoutBody = withoutBody
+        self.writeTimeout = writeTimeout
+    }
+
+    /// Returns when the response has left, false if the client is gone or did not take it in time. After `last` nothing more is sent.
+    @discardableResult package func send(_ response: HTTPResponse, last: Bool = true) async -> Bool {
+        let late = finished.withLock { finished in
+            defer { finished = finished || last }
+            return finished
+        }
+        if late { return false }
+        var buffer = channel.allocator.buffer(capacity: 256 + response.body.count)
+        response.write(into: &buffer, withoutBody: withoutBody)
+        let channel = channel
+        let deadline = channel.eventLoop.scheduleTask(in: writeTimeout) { channel.close(promise: nil) }
+        defer { deadline.cancel() }
+        do {
+            try await channel.writeAndFlush(buffer).get()
+        } catch {
+            channel.close(promise: nil)
+            return false
+        }
+        if last { channel.close(promise: nil) }
+        return true
+    }
+
+    /// Returns when the connection is over, whoever ended it.
+    package var closed: Void {
+        get async {
+            // The future of a close never fails for us: either way the connection is over.
+            _ = await channel.closeFuture.result()
+        }
+    }
+
+    package var isClosed: Bool { !channel.isActive }
+
+    /// Closes without a further response.
+    package func close() {
+        finished.withLock { $0 = true }
+        channel.close(promise: nil)
+    }
+
+    /// A handler that returned without its last response leaves nothing open.
+    func handlerReturned() {
+        if !finished.withLock({ $0 }) { close() }
+    }
+}
+
+extension EventLoopFuture where Value == Void {
+    fileprivate func result() async -> Bool {
+        do {
+            try await get()
+            return true
+        } catch {
+            return false
+        }
+    }
+}
+
+/// A bound port.
+package final class HTTPListener: Sendable {
+    package typealias Handler = @Sendable (HTTPRequest, ResponseWriter) async -> Void
+
+    private let channel: any Channel
+    private let registry: ConnectionRegistry
+    /// The port that is bound, also where 0 was asked for; nil for a unix socket.
+    package var port: Int? { channel.localAddress?.port }
+    /// Connections that are open now.
+    package var connectionCount: Int { registry.count }
+
+    private init(channel: any Channel, registry: ConnectionRegistry) {
+        self.channel = channel
+        self.registry = registry
+    }
+
+    /// Binds and serves until `stop`. Throws `ListenFailure`.
+    package static func start(_ configuration: HTTPListenerConfiguration, on group: any EventLoopGroup, handler: @escaping Handler)
+        async throws
+        -> HTTPListener
+    {
+        let registry = ConnectionRegistry(limits: configuration.limits)
+        let bootstrap = ServerBootstrap(group: group)
+            .serverChannelOption(.backlog, value: 256)
+            .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+            .serverChannelInitializer { channel in
+                // Out of file descriptors: pause instead of spinning.
+                channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.addHandler(AcceptBackoffHandler())
+                }
+            }
+            .childChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    try HTTPConnection.configure(channel, configuration: configuration, registry: registry, handler: handler)
+                }
+            }
+        let channel = try await bootstrap.listen(at: configuration.address)
+        return HTTPListener(channel: channel, registry: registry)
+    }
+
+    /// Accepts nothing more, closes connections whose request is not complete, waits up to `drain` for the responses of the others, and
+    /// closes what is left.
+    package func stop(drain: TimeAmount) async {
+        let loop = channel.eventLoop
+        _ = await channel.close().result()
+        let empty = loop.makePromise(of: Void.self)
+        registry.drain(empty)
+        let registry = registry
+        let deadline = loop.scheduleTask(in: drain) { registry.closeAll() }
+        _ = await empty.futureResult.result()
+        deadline.cancel()
+    }
+}
+
+/// The open connections of one port: how many, from where, and which of them have a request in hand.
+final class ConnectionRegistry: Sendable {
+    private struct Entry {
+        let channel: any Channel
+        let ip: String?
+        var isServing = false
+    }
+    private struct State {
+        var entries: [ObjectIdentifier: Entry] = [:]
+        var perAddress: [String: Int] = [:]
+        var empty: EventLoopPromise<Void>?
+    }
+    private let limits: HTTPLimits
+    private let state = Mutex(State())
+
+    init(limits: HTTPLimits) { self.limits = limits }
+
+    var count: Int { state.withLock { $0.entries.count } }
+
+    /// False if there are too many already, or the port is closing.
+    func admit(_ channel: any Channel, from address: RemoteAddress) -> Bool {
+        let id = ObjectIdentifier(channel)
+        let admitted = state.withLock { state in
+            guard state.empty == nil, state.entries.count < limits.connections else { return false }
+            if let ip = address.ip {
+                guard state.perAddress[ip, default: 0] < limits.connectionsPerAddress else { return false }
+                state.perAddress[ip, default: 0] += 1
+            }
+            state.entries[id] = Entry(channel: channel, ip: address.ip)
+            return true
+        }
+        if admitted { channel.closeFuture.whenComplete { [self] _ in remove(id) } }
+        return admitted
+    }
+
+    /// The request is complete: the connection survives a graceful stop until it is answered.
+    func serves(_ channel: any Channel) { state.withLock { $0.entries[ObjectIdentifier(channel)]?.isServing = true } }
+
+    func drain(_ empty: EventLoopPromise<Void>) {
+        let waiting = state.withLock { state in
+            state.empty = empty
+            return state.entries.values.filter { !$0.isServing }.map(\.channel)
+        }
+        for channel in waiting { channel.close(promise: nil) }
+        succeedIfEmpty()
+    }
+
+    func closeAll() {
+        for channel in state.withLock({ $0.entries.values.map(\.channel) }) { channel.close(promise: nil) }
+    }
+
+    private func remove(_ id: ObjectIdentifier) {
+        state.withLock { state in
+            guard let entry = state.entries.removeValue(forKey: id), let ip = entry.ip else { return }
+            let left = state.perAddress[ip, default: 1] - 1
+            state.perAddress[ip] = left > 0 ? left : nil
+        }
+        succeedIfEmpty()
+    }
+
+    private func succeedIfEmpty() { state.withLock { $0.entries.isEmpty ? $0.empty : nil }?.succeed(()) }
+}

@@ -1,0 +1,92 @@
+// Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
+
+// Where a port listens, and how it gets there: bound by us, a unix socket with its mode and group, or a socket that systemd bound for us.
+
+import Glibc
+import NIOCore
+import NIOPosix
+
+package enum ListenAddress: Hashable, Sendable, CustomStringConvertible {
+    /// Port 0: any free one.
+    case tcp(host: String, port: Int)
+    /// An existing socket file is replaced: whoever calls holds the lock of the directory that proves its owner gone.
+    case unix(path: String, mode: UInt32, group: UInt32?)
+    case inherited(descriptor: Int32)
+
+    package var description: String {
+        switch self {
+        case .tcp(let host, let port): "\(host.contains(":") ? "[\(host)]" : host):\(port)"
+        case .unix(let path, _, _): path
+        case .inherited(let descriptor): "the inherited socket \(descriptor)"
+        }
+    }
+}
+
+/// Why a port does not listen.
+package struct ListenFailure: Error, Hashable, Sendable, CustomStringConvertible {
+    package let description: String
+    /// Another process has the address.
+    package let isInUse: Bool
+    package init(_ description: String, isInUse: Bool = false) {
+        self.description = description
+        self.isInUse = isInUse
+    }
+}
+
+extension ServerBootstrap {
+    func listen(at address: ListenAddress) async throws -> any Channel {
+        do {
+            switch address {
+            case .tcp(let host, let port): return try await bind(host: host, port: port).get()
+            case .unix(let path, let mode, let group):
+                return try await withBoundSocket(boundUnixSocket(path: path, mode: mode, group: group)).get()
+            case .inherited(let descriptor): return try await withBoundSocket(descriptor).get()
+            }
+        } catch let failure as ListenFailure {
+            throw failure
+        } catch let error as IOError where error.errnoCode == EADDRINUSE {
+            throw ListenFailure(
+                "cannot listen on \(address): the address is in use by another process (ss -ltnp shows which)", isInUse: true)
+        } catch let error as IOError where error.errnoCode == EACCES {
+            throw ListenFailure("cannot listen on \(address): permission denied (ports under 1024 need root or CAP_NET_BIND_SERVICE)")
+        } catch {
+            throw ListenFailure("cannot listen on \(address): \(plainReason(of: error))")
+        }
+    }
+}
+
+/// A unix socket that is nobody's but ours until it has its group and its mode.
+private func boundUnixSocket(path: String, mode: UInt32, group: UInt32?) throws -> CInt {
+    func failure(_ what: String) -> ListenFailure {
+        ListenFailure("cannot listen on \(path): \(what): \(String(cString: strerror(errno)))")
+    }
+    var address = sockaddr_un()
+    address.sun_family = sa_family_t(AF_UNIX)
+    let room = MemoryLayout.size(ofValue: address.sun_path)
+    guard path.utf8.count < room else { throw ListenFailure("cannot listen on \(path): the path is longer than \(room - 1) bytes") }
+    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
+
+    let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
+    guard descriptor >= 0 else { throw failure("no socket") }
+    do {
+        var status = stat()
+        if lstat(path, &status) == 0 {
+            guard status.st_mode & S_IFMT == S_IFSOCK else {
+                throw ListenFailure("cannot listen on \(path): a file that is no socket is there")
+            }
+            guard unlink(path) == 0 else { throw failure("cannot remove the old socket") }
+        }
+        // Linux gives the file the mode of the socket: no moment at which others could connect.
+        guard fchmod(descriptor, 0o600) == 0 else { throw failure("cannot protect the socket") }
+        let bound = withUnsafePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size)) }
+        }
+        guard bound == 0 else { throw failure("cannot bind") }
+        if let group { guard chown(path, uid_t.max, group) == 0 else { throw failure("cannot give the socket to group \(group)") } }
+        guard chmod(path, mode_t(mode)) == 0 else { throw failure("cannot set the socket's mode") }
+        return descriptor
+    } catch {
+        close(descriptor)
+        throw error
+    }
+}
