@@ -93,7 +93,7 @@ let package = Package(
         .testTarget(name: "CtrlExecTests", dependencies: ["CtrlExec"], swiftSettings: settings),
         .testTarget(name: "DispatcherStateTests", dependencies: ["DispatcherState"], swiftSettings: settings),
         .testTarget(name: "WireTests", dependencies: ["Wire"], swiftSettings: settings),
-        .testTarget(name: "CoordinatorCoreTests", dependencies: ["CoordinatorCore", "Simulation"], swiftSettings: settings),
+        .testTarget(name: "CoordinatorCoreTests", dependencies: ["CoordinatorCore"], swiftSettings: settings),
         .testTarget(name: "PlatformTests", dependencies: ["Platform", "Simulation"], swiftSettings: settings),
         .testTarget(name: "PKITests", dependencies: ["PKI"], swiftSettings: settings),
         .testTarget(name: "TransportTests", dependencies: ["Transport"], swiftSettings: settings),
