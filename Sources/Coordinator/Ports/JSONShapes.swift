@@ -1,0 +1,113 @@
+// Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
+
+// What answers and requests look like in JSON. Keys are sorted, so that equal answers are equal bytes.
+
+import AgentLink
+import Consensus
+import CtrlExec
+import DispatcherState
+import PKI
+import Wire
+
+/// One answer of a port.
+package struct PortResponse: Hashable, Sendable {
+    package var status: Int
+    package var body: JSONValue
+    /// Beside those that every answer carries.
+    package var headers: [Header]
+
+    package struct Header: Hashable, Sendable {
+        package let name: String
+        package let value: String
+        package init(_ name: String, _ value: String) {
+            self.name = name
+            self.value = value
+        }
+    }
+
+    package init(_ status: Int, _ body: JSONValue, headers: [Header] = []) {
+        self.status = status
+        self.body = body
+        self.headers = headers
+    }
+
+    package static func ok(_ members: KeyValuePairs<String, JSONValue?>) -> PortResponse { ok(.record(members)) }
+    package static func ok(_ object: JSONValue) -> PortResponse { PortResponse(200, object.with(["ok": .boolean(true)])) }
+
+    package static func failure(_ status: Int, _ error: String, detail: String? = nil, requestID: String? = nil) -> PortResponse {
+        PortResponse(
+            status,
+            .record([
+                "ok": .boolean(false), "error": .text(error), "detail": detail.map { .text($0) },
+                "request_id": requestID.map { .text($0) },
+            ]), headers: status == 503 ? [Header("Retry-After", "1")] : [])
+    }
+
+    package static func badRequest(_ detail: String) -> PortResponse { failure(400, "bad request", detail: detail) }
+}
+
+/// The registry record of the protocol page, 14.3.
+func agentShape(_ agent: AgentRecord, current: SerialNumber?) -> JSONValue {
+    let confirmed = agent.confirmedIdentities.last
+    let status = confirmed == nil ? "unknown" : (current.map(agent.confirmedIdentities.contains) ?? false) ? "current" : "pending"
+    let paired = ISO8601Time.text(unixSeconds: agent.paired.secondsSince1970)
+    return .record([
+        "hostname": .text(agent.name.text), "ip": .text(agent.address), "paired": .text(paired),
+        "expiry": .text(OpenSSLTime.text(unixSeconds: agent.certificateNotAfter.secondsSince1970)),
+        "reqid": .text(agent.reqid.description), "lookup_by": .text(agent.lookup.rawValue), "port": .integer(Int64(agent.port)),
+        "tags": .object([]), "dispatcher_serial": .text(confirmed?.hexadecimal ?? ""), "serial_status": .text(status),
+        "serial_broadcast": .text(""), "serial_confirmed": .text(confirmed == nil ? "" : paired),
+        "certificate_serial": .text(agent.certificateSerial.hexadecimal),
+    ])
+}
+
+func pairingShape(_ pairing: QueuedPairing) -> JSONValue {
+    let submission = pairing.submission
+    return .record([
+        "reqid": .text(submission.reqid.description), "hostname": .text(submission.hostname.text),
+        "source_ip": .text(submission.sourceAddress), "code": .text(submission.code),
+        "received": .text(ISO8601Time.text(unixSeconds: pairing.received.secondsSince1970)),
+        "ip": .text(submission.suggested.address ?? submission.sourceAddress),
+        "port": submission.suggested.port.map { .integer(Int64($0)) } ?? .null,
+        "lookup_by": submission.suggested.lookup.map { .text($0.rawValue) } ?? .null,
+        "approved": .boolean(pairing.obligation != nil),
+    ])
+}
+
+func operatorShape(_ record: OperatorRecord) -> JSONValue {
+    .record([
+        "name": .text(record.name.text), "serial": .text(record.serial.hexadecimal),
+        "expiry": .text(OpenSSLTime.text(unixSeconds: record.notAfter.secondsSince1970)),
+    ])
+}
+
+/// One member's line in the status; a member that did not answer in time has only its name and address.
+func memberShape(_ member: MemberRecord, report: MemberReport?) -> JSONValue {
+    let known: JSONValue = .record([
+        "member": .text(member.id.name), "address": .text(member.address), "reachable": .boolean(report != nil),
+    ])
+    guard let report else { return known }
+    return known.with([
+        "role": .text(roleText(report.role)), "term": .count(report.term.number), "leader": report.leader.map { .text($0.name) } ?? .null,
+        "last": .count(report.lastLogIndex.position), "commit": .count(report.commitIndex.position),
+        "applied": .count(report.appliedIndex.position), "state_hash": .text(String(report.stateHash, radix: 16)),
+        "ready": .boolean(report.isReady), "leader_contact_ms": report.leaderContactMilliseconds.map { .count($0) } ?? .null,
+        "version": .text(report.version),
+    ])
+}
+
+/// PEM of a certificate that the state holds in DER; empty if it cannot be read, which the one who recorded it has excluded.
+func pemText(_ der: [UInt8]) -> String {
+    // The bytes were made by our own signer and read back before they were recorded.
+    guard let certificate = try? Certificate(der: der), let pem = try? certificate.pem else { return "" }
+    return String(decoding: pem, as: UTF8.self)
+}
+
+private func roleText(_ role: Role) -> String {
+    switch role {
+    case .follower: "follower"
+    case .preCandidate: "pre-candidate"
+    case .candidate: "candidate"
+    case .leader: "leader"
+    }
+}

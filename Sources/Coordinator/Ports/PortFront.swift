@@ -1,0 +1,151 @@
+// Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
+
+// Requests to answers, whatever carried them: finds the route, lets `Authorisation` decide, and hands on to the operation. Knows no
+// sockets; `OperationsPort.swift` and `ApiPort.swift` bring the bytes.
+
+import AgentLink
+import Consensus
+import CoordinatorCore
+import CtrlExec
+import DispatcherState
+import Logging
+import PKI
+
+/// A request whose caller the transport has verified.
+package struct PortRequest: Sendable {
+    package var method: String
+    package var path: String
+    package var headers: [PortResponse.Header]
+    package var body: [UInt8]
+    package var caller: PortCaller
+
+    package init(method: String, path: String, headers: [PortResponse.Header] = [], body: [UInt8] = [], caller: PortCaller) {
+        self.method = method
+        self.path = path
+        self.headers = headers
+        self.body = body
+        self.caller = caller
+    }
+
+    /// The last one wins (protocol page, 5.1).
+    package func header(_ name: String) -> String? { headers.last { $0.name.lowercased() == name.lowercased() }?.value }
+
+    /// The body as a JSON object; an empty body is an empty object.
+    func object() throws(BadRequest) -> JSONValue {
+        if body.isEmpty { return .object([]) }
+        guard let value = JSONValue(bytes: body) else { throw BadRequest("invalid JSON body") }
+        guard value.isObject else { throw BadRequest("the JSON body is not an object") }
+        return value
+    }
+
+    /// `X-Ced-Timeout-Ms`: 5 s unless asked otherwise, at most 60 s.
+    func timeout() throws(BadRequest) -> TimeSpan {
+        guard let text = header("x-ced-timeout-ms") else { return .milliseconds(5_000) }
+        guard let milliseconds = UInt64(text), (1...60_000).contains(milliseconds) else {
+            throw BadRequest("X-Ced-Timeout-Ms is a number of milliseconds from 1 to 60000, not '\(text)'")
+        }
+        return .milliseconds(milliseconds)
+    }
+
+    /// `X-Ced-Consistency`: linearizable unless asked otherwise.
+    func consistency() throws(BadRequest) -> ReadConsistency {
+        guard let text = header("x-ced-consistency") else { return .linearizable }
+        guard let consistency = ReadConsistency(rawValue: text) else {
+            throw BadRequest("X-Ced-Consistency is linearizable, lease or stale, not '\(text)'")
+        }
+        return consistency
+    }
+}
+
+/// What the caller must change before asking again; answered 400.
+struct BadRequest: Error {
+    let detail: String
+    init(_ detail: String) { self.detail = detail }
+}
+
+package struct PortFront: Sendable {
+    let member: any MemberFront
+    let agents: AgentCaller
+    let cluster: ClusterID
+    /// The uid as which the member runs.
+    let owner: UInt32
+    let version: String
+    let served: ServedOnce
+    let logger: Logger
+
+    package init(
+        member: any MemberFront, agents: AgentCaller, cluster: ClusterID, owner: UInt32, version: String, logger: Logger
+    ) {
+        self.member = member
+        self.agents = agents
+        self.cluster = cluster
+        self.owner = owner
+        self.version = version
+        self.logger = logger
+        served = ServedOnce()
+    }
+
+    package func respond(_ request: PortRequest, on port: Port) async -> PortResponse {
+        let glance = await member.glance()
+        if glance.isReady { served.mark() }
+        var response = await answer(request, on: port, glance: glance)
+        let after = await member.glance()
+        response.headers += [
+            PortResponse.Header("X-Ced-Member", after.member.name), PortResponse.Header("X-Ced-Leader", after.leader?.name ?? ""),
+            PortResponse.Header("X-Ced-Term", after.term.description),
+        ]
+        return response
+    }
+
+    private func answer(_ request: PortRequest, on port: Port, glance: MemberGlance) async -> PortResponse {
+        let found = Routes.find(method: request.method, path: request.path, on: port)
+        let principal: Principal?
+        switch Authorisation.decide(request.caller, route: found?.route, port: port, cluster: cluster, owner: owner) {
+        case .refused(let status, let reason):
+            return refusal(status, reason, request, on: port)
+        case .allowed(let known): principal = known
+        case .ifOperatorStands(let name, let serial):
+            switch await standing(of: name, serial) {
+            case .some(true): principal = .operatorCertificate(name, serial)
+            case .some(false):
+                return refusal(403, "not allowed: operator \(name)'s certificate \(serial) no longer stands", request, on: port)
+            case .none: return .failure(503, "no leader", detail: "cannot confirm that operator \(name)'s certificate stands")
+            }
+        }
+        guard let (route, parameter) = found else {
+            return .failure(404, "not found", detail: "no route for \(request.method) \(request.path)")
+        }
+        do throws(BadRequest) {
+            switch route.kind {
+            case .health: return health(route.endpoint, glance: glance)
+            case .shared:
+                // A member that restarted serves nothing before it has applied up to a leader's commit. One that was ready once and is
+                // cut off goes on; the limit on how long (`isolation_limit`, `X-Ced-Isolated`) belongs here.
+                guard served.isMarked || route.endpoint == .status else {
+                    return .failure(503, "not ready", detail: "member \(glance.member) has not yet heard from a leader since it started")
+                }
+                return try await shared(route.endpoint, parameter: parameter, request)
+            case .exclusive:
+                guard let principal else { return .failure(403, "not allowed") }
+                return try await exclusive(route.endpoint, parameter: parameter, request, principal: principal)
+            }
+        } catch {
+            return .badRequest(error.detail)
+        }
+    }
+
+    private func refusal(_ status: Int, _ reason: String, _ request: PortRequest, on port: Port) -> PortResponse {
+        logger.warning(
+            "\(LogLine("api-deny", ("METHOD", request.method), ("PATH", request.path), ("PORT", port.rawValue), ("REASON", reason)))")
+        let response = PortResponse.failure(status, reason)
+        return port == .api ? PortResponse(status, response.body.with(["code": .integer(1)])) : response
+    }
+
+    /// Whether this certificate is the one on record for the operator; nil if this member cannot know. An operator of whom this member
+    /// has not heard may have been made a moment ago through another one.
+    private func standing(of name: OperatorName, _ serial: SerialNumber) async -> Bool? {
+        if let record = await member.appliedState().operatorRecord(named: name), record.serial == serial { return true }
+        guard let state = await member.read(.linearizable, timeout: .milliseconds(2_000)) else { return nil }
+        return state.operatorRecord(named: name)?.serial == serial
+    }
+}

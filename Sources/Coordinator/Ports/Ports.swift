@@ -1,0 +1,134 @@
+// Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
+
+// All public ports of a member, opened together and closed together. 7446 belongs to the peers and is not among them.
+
+import AgentLink
+import Consensus
+import CtrlExec
+import DispatcherState
+import Glibc
+import Logging
+import NIOCore
+import PKI
+import Synchronization
+import Transport
+
+package struct PortsConfiguration: Sendable {
+    package var operations: ListenAddress
+    package var pairing: ListenAddress
+    package var api: ListenAddress
+    package var controlSocket: ListenAddress
+    package var agentLink: AgentLinkConfiguration
+    package var version: String
+    /// The uid as which the member runs.
+    package var owner: UInt32
+
+    package init(
+        operations: ListenAddress, pairing: ListenAddress, api: ListenAddress, controlSocket: ListenAddress,
+        agentLink: AgentLinkConfiguration, version: String, owner: UInt32 = getuid()
+    ) {
+        self.operations = operations
+        self.pairing = pairing
+        self.api = api
+        self.controlSocket = controlSocket
+        self.agentLink = agentLink
+        self.version = version
+        self.owner = owner
+    }
+}
+
+package final class Ports: Sendable {
+    package let operations: HTTPListener
+    package let pairing: HTTPListener
+    package let api: HTTPListener
+    package let controlSocket: HTTPListener
+    private let watch: Task<Void, Never>
+
+    private init(operations: HTTPListener, pairing: HTTPListener, api: HTTPListener, controlSocket: HTTPListener, watch: Task<Void, Never>)
+    {
+        self.operations = operations
+        self.pairing = pairing
+        self.api = api
+        self.controlSocket = controlSocket
+        self.watch = watch
+    }
+
+    /// Binds all four, or none: throws `ListenFailure`, or why the dispatcher identity cannot be used.
+    ///
+    /// - Parameters:
+    ///   - identity: the member's certificate, which 7443 presents.
+    ///   - clusterRoots: the cluster CA.
+    package static func start(
+        front: any MemberFront, identity: TLSIdentity, clusterRoots: [Certificate], configuration: PortsConfiguration,
+        group: any EventLoopGroup, logger: Logger
+    ) async throws -> Ports {
+        let state = await front.appliedState()
+        let fleetRoots = [try Certificate(der: state.genesis.fleetCA.certificate)]
+        let agents = AgentCaller(
+            configuration: configuration.agentLink, logger: logger,
+            dial: agentDial(
+                configuration: configuration.agentLink, fleetRoots: fleetRoots, group: group,
+                identity: { serial in try front.dispatcherIdentity(serial) }))
+        let portFront = PortFront(
+            member: front, agents: agents, cluster: state.genesis.cluster, owner: configuration.owner, version: configuration.version,
+            logger: logger)
+        let presented = PresentedIdentity(state)
+        let pairingPort = PairingPort(member: front, logger: logger)
+
+        var opened: [HTTPListener] = []
+        func open(_ configuration: HTTPListenerConfiguration, _ handler: @escaping HTTPListener.Handler) async throws -> HTTPListener {
+            do {
+                let listener = try await HTTPListener.start(configuration, on: group, handler: handler)
+                opened.append(listener)
+                return listener
+            } catch {
+                for listener in opened { await listener.stop(drain: .zero) }
+                throw error
+            }
+        }
+        let operations = try await open(
+            OperationsPort.configuration(configuration.operations, identity: identity, clusterRoots: clusterRoots, logger: logger),
+            portFront.handler(on: .operations))
+        let pairing = try await open(
+            PairingPort.configuration(
+                configuration.pairing, identity: { try front.dispatcherIdentity(presented.serial()) }, logger: logger),
+            { await pairingPort.handle($0, $1) })
+        let api = try await open(ApiPort.configuration(configuration.api, logger: logger), portFront.handler(on: .api))
+        let controlSocket = try await open(
+            OperationsPort.controlSocket(configuration.controlSocket, logger: logger), portFront.handler(on: .controlSocket))
+        let watch = Task {
+            // Notes once that the member was ready, and follows the identity that 7444 presents. Ends when it is cancelled.
+            while !Task.isCancelled {
+                if await front.glance().isReady { portFront.served.mark() }
+                presented.update(await front.appliedState())
+                do { try await Task.sleep(for: portFront.served.isMarked ? .seconds(1) : .milliseconds(50)) } catch { return }
+            }
+        }
+        return Ports(operations: operations, pairing: pairing, api: api, controlSocket: controlSocket, watch: watch)
+    }
+
+    /// Accepts nothing more and waits so long for the answers under way. Agents that wait for a decision are let go.
+    package func stop(drain: TimeAmount) async {
+        watch.cancel()
+        await withTaskGroup(of: Void.self) { group in
+            for listener in [operations, api, controlSocket] { group.addTask { await listener.stop(drain: drain) } }
+            group.addTask { await self.pairing.stop(drain: .zero) }
+        }
+    }
+}
+
+/// The serial of the dispatcher identity that 7444 presents: the current one.
+private final class PresentedIdentity: Sendable {
+    private let current: Mutex<SerialNumber?>
+    init(_ state: DispatcherState) { current = Mutex(Self.serial(in: state)) }
+
+    func update(_ state: DispatcherState) {
+        let serial = Self.serial(in: state)
+        current.withLock { $0 = serial }
+    }
+    func serial() throws -> SerialNumber {
+        guard let serial = current.withLock({ $0 }) else { throw PKIFailure("the cluster has no current dispatcher identity") }
+        return serial
+    }
+    private static func serial(in state: DispatcherState) -> SerialNumber? { state.identities.last { $0.phase == .current }?.serial }
+}

@@ -1,0 +1,244 @@
+// Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
+
+// Work on many agents at once: one request a connection, a bounded number of connections, and never a run whose bytes were sent a second
+// time. How a connection is made is `AgentDial.swift`'s business.
+
+import CtrlExec
+import Logging
+import Synchronization
+
+/// One request on one connection of its own.
+package struct DialRequest: Sendable {
+    package let address: String
+    package let port: UInt16
+    /// The dispatcher identity to present.
+    package let identity: SerialNumber
+    package let method: String
+    package let path: String
+    package let body: [UInt8]?
+}
+
+package enum DialOutcome: Hashable, Sendable {
+    case answered(status: Int, body: [UInt8])
+    /// Not one byte of the request left.
+    case notSent(String)
+    /// Bytes of the request left, and no whole answer came back.
+    case sentWithoutAnswer(String)
+    /// Bytes of the request left, and nothing came for the read time-out.
+    case readTimeout
+}
+
+package struct AgentLinkConfiguration: Hashable, Sendable {
+    /// Agents dialled at once by one call.
+    package var maxParallel: Int
+    /// How long an agent may be silent after a request.
+    package var readTimeoutSeconds: Int64
+    /// The source address of connections; nil: the system chooses.
+    package var dialFrom: String?
+
+    package init(
+        maxParallel: Int = Limits.parallelHosts, readTimeoutSeconds: Int64 = Int64(Limits.readTimeoutSeconds), dialFrom: String? = nil
+    ) {
+        self.maxParallel = max(1, maxParallel)
+        self.readTimeoutSeconds = readTimeoutSeconds
+        self.dialFrom = dialFrom
+    }
+}
+
+package struct AgentCaller: Sendable {
+    private let configuration: AgentLinkConfiguration
+    private let dial: @Sendable (DialRequest) async -> DialOutcome
+    private let acquaintances: Acquaintances
+    private let logger: Logger
+
+    package init(
+        configuration: AgentLinkConfiguration, logger: Logger, dial: @escaping @Sendable (DialRequest) async -> DialOutcome
+    ) {
+        self.configuration = configuration
+        self.logger = logger
+        self.dial = dial
+        acquaintances = Acquaintances(source: configuration.dialFrom ?? "")
+    }
+
+    /// Synchronous, or asynchronous if the request says so. Results in the order of the targets.
+    package func run(_ run: RunRequest, _ targets: [AgentTarget]) async -> [JSONValue] { await fanOut(.run(run), targets) }
+    package func ping(reqid: String, _ targets: [AgentTarget]) async -> [JSONValue] { await fanOut(.ping(reqid: reqid), targets) }
+    package func capabilities(reqid: String, _ targets: [AgentTarget]) async -> [JSONValue] {
+        await fanOut(.capabilities(reqid: reqid), targets)
+    }
+    /// The results of an asynchronous run.
+    package func result(of reqid: String, _ targets: [AgentTarget]) async -> [JSONValue] { await fanOut(.result(of: reqid), targets) }
+
+    private func fanOut(_ work: Work, _ targets: [AgentTarget]) async -> [JSONValue] {
+        if case .run(let run) = work {
+            let hosts = targets.map(\.name.text).joined(separator: ",")
+            logger.info(
+                "\(LogLine("dispatch", ("SCRIPT", run.script), ("HOSTS", hosts), ("REQID", run.reqid), ("MODE", run.async == true ? "async" : "sync")))"
+            )
+        }
+        return await withTaskGroup(of: (Int, JSONValue).self) { group in
+            var results = [JSONValue?](repeating: nil, count: targets.count)
+            var next = 0
+            while next < min(configuration.maxParallel, targets.count) {
+                let place = next
+                group.addTask { (place, await one(work, targets[place])) }
+                next += 1
+            }
+            while let (place, result) = await group.next() {
+                results[place] = result
+                if next < targets.count {
+                    let place = next
+                    group.addTask { (place, await one(work, targets[place])) }
+                    next += 1
+                }
+            }
+            return results.compactMap { $0 }
+        }
+    }
+
+    private func one(_ work: Work, _ target: AgentTarget) async -> JSONValue {
+        if acquaintances.shouldAskVersion(of: target.name) {
+            let ping = Work.ping(reqid: work.reqid)
+            learn(from: await exchange(ping, target), ping, target)
+        }
+        let clock = ContinuousClock()
+        let begin = clock.now
+        let exchange = await exchange(work, target)
+        let elapsed = clock.now - begin
+        let milliseconds = UInt64(elapsed.components.seconds) * 1_000 + UInt64(elapsed.components.attoseconds / 1_000_000_000_000_000)
+        learn(from: exchange, work, target)
+        let result = work.result(host: target.name, exchange, rttMilliseconds: milliseconds)
+        log(work, target, result, milliseconds)
+        return result
+    }
+
+    /// Presents the identities in their order. Only a 403 `serial mismatch` leads to the next: it proves that nothing ran.
+    private func exchange(_ work: Work, _ target: AgentTarget) async -> Exchange {
+        var last = Exchange.failed(.notReached("this cluster has no dispatcher identity that could be presented"))
+        for identity in target.identities {
+            if case .wait(let milliseconds) = acquaintances.take(target.name) {
+                // A second identity that the budget forbids does not hide what the first was answered.
+                if case .answered = last { return last }
+                return .failed(.budgetSpent(retryAfterSeconds: (milliseconds + 999) / 1_000))
+            }
+            let request = DialRequest(
+                address: target.address, port: target.port, identity: identity, method: work.method, path: work.path, body: work.body?.bytes
+            )
+            last = outcome(await dial(request), work)
+            guard case .answered(403, let body) = last, JSONValue(bytes: body)?["error"]?.scalarText == AgentErrors.serialMismatch else {
+                // What the agent accepted is to be recorded as confirmed once identities can be several.
+                return last
+            }
+        }
+        return last
+    }
+
+    private func outcome(_ dialled: DialOutcome, _ work: Work) -> Exchange {
+        switch dialled {
+        case .answered(let status, let body): .answered(status: status, body: body)
+        case .notSent(let reason): .failed(.notReached(reason))
+        case .sentWithoutAnswer(let reason):
+            .failed(work.isIdempotent ? .notReached(reason) : .outcomeUnknown("\(reason); the script may be running"))
+        case .readTimeout:
+            if case .run = work {
+                .failed(.readTimeout(seconds: configuration.readTimeoutSeconds))
+            } else {
+                .failed(.notReached("timed out"))
+            }
+        }
+    }
+
+    private func learn(from exchange: Exchange, _ work: Work, _ target: AgentTarget) {
+        switch work {
+        case .run, .result: return
+        case .ping, .capabilities:
+            guard case .answered(200, let body) = exchange, let version = JSONValue(bytes: body)?["version"]?.scalarText else { return }
+            acquaintances.learn(version: version, of: target.name)
+        }
+    }
+
+    private func log(_ work: Work, _ target: AgentTarget, _ result: JSONValue, _ milliseconds: UInt64) {
+        let error = result["error"]?.scalarText
+        let script: String? = if case .run(let run) = work { run.script } else { nil }
+        let exit: String? = if case .run = work, error == nil { result["exit"]?.scalarText } else { nil }
+        let status: String? =
+            switch work {
+            case .run(let run): run.async == true && error == nil ? result["status"]?.scalarText : nil
+            case .ping, .capabilities: nil
+            case .result: error == nil ? result["status"]?.scalarText : nil
+            }
+        let ok: String? = if case .ping = work, error == nil { "ok" } else { nil }
+        let line = LogLine(
+            work.action, ("SCRIPT", script), ("TARGET", target.name.text), ("EXIT", exit), ("STATUS", status), ("RESULT", ok),
+            ("ERROR", error), ("RTT", "\(milliseconds)ms"), ("REQID", work.reqid))
+        if error == nil { logger.info("\(line)") } else { logger.warning("\(line)") }
+    }
+}
+
+/// What this process knows of agents: their versions, and how often it dialled them lately.
+///
+/// Old agents shut out an address that makes more than ten connections in 60 s (protocol page, 9.4). `cea` does not count a dispatcher
+/// that is in its map. Which of the two an agent is, its version says, in the answers to ping and capabilities; until one was heard, an
+/// agent counts as old, and after a few connections it is asked.
+private final class Acquaintances: Sendable {
+    private struct Known {
+        var budget = ConnectionBudget()
+        var versions: [AgentName: String] = [:]
+        var dialsBeforeVersion: [AgentName: Int] = [:]
+    }
+    private static let dialsBeforeAsking = 4
+    private let known = Mutex(Known())
+    private let source: String
+    private let clock = ContinuousClock()
+    private let start: ContinuousClock.Instant
+
+    init(source: String) {
+        self.source = source
+        start = clock.now
+    }
+
+    enum Verdict {
+        case granted
+        case wait(milliseconds: UInt64)
+    }
+
+    func take(_ name: AgentName) -> Verdict {
+        let now = milliseconds()
+        return known.withLock { known in
+            if let version = known.versions[name] {
+                if isCea(version) { return .granted }
+            } else {
+                known.dialsBeforeVersion[name, default: 0] += 1
+            }
+            if case .wait(let until) = known.budget.take(agent: name.text, source: source, nowMilliseconds: now) {
+                return .wait(milliseconds: until > now ? until - now : 1)
+            }
+            known.budget.forgetOld(nowMilliseconds: now)
+            return .granted
+        }
+    }
+
+    /// Whether enough connections were made to an agent of unknown version that one is worth spending on the question.
+    func shouldAskVersion(of name: AgentName) -> Bool {
+        known.withLock { known in
+            guard known.versions[name] == nil, known.dialsBeforeVersion[name, default: 0] >= Self.dialsBeforeAsking else { return false }
+            known.dialsBeforeVersion[name] = 0
+            return true
+        }
+    }
+
+    func learn(version: String, of name: AgentName) {
+        known.withLock {
+            $0.versions[name] = version
+            $0.dialsBeforeVersion[name] = nil
+        }
+    }
+
+    private func milliseconds() -> UInt64 {
+        let elapsed = clock.now - start
+        return UInt64(elapsed.components.seconds) * 1_000 + UInt64(elapsed.components.attoseconds / 1_000_000_000_000_000)
+    }
+}
+
+/// `cea` begins its version with its name; ctrl-exec's agents report a bare number.
+func isCea(_ version: String) -> Bool { version.hasPrefix("cea") }

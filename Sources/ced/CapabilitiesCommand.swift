@@ -1,0 +1,44 @@
+// Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
+
+// `ced capabilities H...`: the scripts that agents allow, and their tags.
+
+import AgentLink
+import ArgumentParser
+import CtrlExec
+
+struct CapabilitiesCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "capabilities", abstract: "Lists the scripts that agents allow.", usage: "ced capabilities HOST ... [options]",
+        discussion: "Exits with 0 if every host answered, with 1 otherwise.")
+
+    @Argument(help: ArgumentHelp("The agents.", valueName: "host"))
+    var hosts: [String]
+    @OptionGroup(title: "Connection")
+    var connection: ConnectionOptions
+
+    func run() async throws {
+        try await reporting(json: connection.json) {
+            let answer = try await Client(connection).onAgents(
+                "/v1/capabilities", .record(["hosts": .array(hosts.map { .text($0) })]), isRepeatable: true, unknown: "")
+            let results = answer.list("results")
+            if connection.json { Output.json(answer) } else { results.forEach(show) }
+            if results.contains(where: { $0.text("status") != "ok" }) { throw ArgumentParser.ExitCode(CtrlExec.ExitCode.failed.rawValue) }
+        }
+    }
+
+    private func show(_ result: JSONValue) {
+        let good = result.text("status") == "ok"
+        Output.line(
+            "==> \(result.text("host"))  [\(good ? "OK" : "FAIL")  \(result.text("rtt"))\(good ? "  \(result.text("version"))" : "")]")
+        guard good else { return Output.line("    ERROR: \(result.text("error"))") }
+        if case .object(let tags) = result["tags"], !tags.isEmpty {
+            Output.line("    tags: " + tags.map { "\($0.key)=\($0.value.scalarText ?? "")" }.joined(separator: ", "))
+        }
+        for script in result.list("scripts") {
+            let notes = [script.flag("executable") ? nil : "not executable", script["profile"].map { "profile \($0.scalarText ?? "")" }]
+            let note = notes.compactMap { $0 }.joined(separator: ", ")
+            Output.line("    \(script.text("name"))  \(script.text("path"))\(note.isEmpty ? "" : "  (\(note))")")
+        }
+        if result.list("scripts").isEmpty { Output.line("    (no scripts)") }
+    }
+}

@@ -1,0 +1,16 @@
+// Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
+
+// The subcommands that ask a member for something, in the order in which `ced --help` shows them.
+
+import ArgumentParser
+
+enum ClientCommands {
+    static let all: [any ParsableCommand.Type] = [
+        RunCommand.self, PingCommand.self, CapabilitiesCommand.self, ResultCommand.self, ListAgentsCommand.self, EditAgentCommand.self,
+        UnpairCommand.self, PairingModeCommand.self, ListRequestsCommand.self, ApproveCommand.self, DenyCommand.self,
+        IssueOperatorCommand.self,
+    ]
+
+    /// Of `ced cluster`.
+    static let cluster: [any ParsableCommand.Type] = [ClusterStatusCommand.self, ClusterTransferCommand.self]
+}

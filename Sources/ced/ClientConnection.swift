@@ -1,0 +1,323 @@
+// Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
+
+// From a command to the cluster: over the control socket, or to the first of a list of members that serves. Exclusive operations go on to
+// the next member under the same request id, under which they happen at most once. Work on agents goes on only while nothing can have been
+// sent to an agent. The server must show a member's certificate of the operator's own cluster.
+
+import AgentLink
+import ArgumentParser
+import CtrlExec
+import Glibc
+import NIOCore
+import NIOPosix
+import PKI
+import Transport
+
+struct Client {
+    private let doors: [Door]
+    private let timeoutSeconds: Double
+    /// The one that the caller asked for; nil: the default.
+    private let givenTimeoutSeconds: Double?
+    private let group: MultiThreadedEventLoopGroup
+    private let tls: TLSClient?
+
+    /// One way in.
+    private struct Door {
+        let name: String
+        let endpoint: Transport.Endpoint
+    }
+
+    init(_ options: ConnectionOptions) throws(ClientFailure) {
+        switch try options.way() {
+        case .socket(let path):
+            doors = [Door(name: path, endpoint: .unix(path: path))]
+            tls = nil
+        case .endpoints(let endpoints, let directory):
+            doors = endpoints.map { Door(name: $0.description, endpoint: .tcp(host: $0.host, port: $0.port)) }
+            tls = try Self.identity(in: directory)
+        }
+        givenTimeoutSeconds = options.timeout
+        timeoutSeconds = options.timeout ?? ConnectionOptions.defaultTimeoutSeconds
+        // One thread is enough for one request; it ends with the process.
+        group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+    }
+
+    private static func identity(in directory: String) throws(ClientFailure) -> TLSClient {
+        func read(_ name: String) throws(ClientFailure) -> [UInt8] {
+            do throws(FileProblem) { return try readFile("\(directory)/\(name)") } catch {
+                throw ClientFailure(error.isPermission ? .permission : .usage, "cannot read your identity: \(error.description)")
+            }
+        }
+        let (certificate, key, authority) = (try read("operator.crt"), try read("operator.key"), try read("ca.crt"))
+        do {
+            let identity = try TLSIdentity(chain: Certificate.all(inPEM: certificate), key: PrivateKey(pem: key))
+            guard case .operator(let cluster, _) = identity.certificate.role else {
+                throw ClientFailure(
+                    .usage, "\(directory)/operator.crt is not an operator's certificate (make one with: ced issue-operator NAME --out DIR)")
+            }
+            return TLSClient(identity: identity, policy: .members(of: cluster, roots: try Certificate.all(inPEM: authority)))
+        } catch let failure as ClientFailure {
+            throw failure
+        } catch {
+            throw ClientFailure(.usage, "cannot use the identity in \(directory): \(error)")
+        }
+    }
+
+    // MARK: The three kinds of call
+
+    /// A read of the cluster's state: any member will do, and asking twice does no harm.
+    func read(_ path: String) async throws(ClientFailure) -> JSONValue {
+        var attempts = Attempts(seconds: timeoutSeconds, doors: doors.count)
+        while true {
+            for door in doors {
+                switch await ask(door, "GET", path, nil, headers: [attempts.header], seconds: attempts.secondsForOne) {
+                case .answer(let status, let answer) where status == 503: attempts.unavailable(door.name, answer)
+                case .answer(let status, let answer): return try accepted(status, answer)
+                case .failed(let failure): attempts.failed(door.name, failure)
+                }
+            }
+            guard await attempts.again() else { throw attempts.failure(isSocket: isSocket) }
+        }
+    }
+
+    /// Work on agents. Goes on to the next member only while nothing can have been sent to an agent, unless repeating it does no harm.
+    ///
+    /// A given `--timeout` bounds the whole of it; without one the members' own `read_timeout` bounds the agents, and this waits for them.
+    func onAgents(_ path: String, _ body: JSONValue, isRepeatable: Bool, unknown: String) async throws(ClientFailure) -> JSONValue {
+        var attempts = Attempts(seconds: timeoutSeconds, doors: doors.count)
+        while true {
+            for door in doors {
+                let patience = givenTimeoutSeconds.map { _ in attempts.secondsLeft } ?? 86_400
+                switch await ask(door, "POST", path, body, headers: [], seconds: patience, connectSeconds: attempts.secondsForOne) {
+                // The member says so before it dials anybody.
+                case .answer(let status, let answer) where status == 503: attempts.unavailable(door.name, answer)
+                case .answer(let status, let answer): return try accepted(status, answer)
+                case .failed(let failure) where failure.requestSent && !isRepeatable:
+                    throw ClientFailure(.failed, "outcome unknown: \(door.name): \(failure.description); \(unknown)")
+                case .failed(let failure): attempts.failed(door.name, failure)
+                }
+            }
+            guard await attempts.again() else { throw attempts.failure(isSocket: isSocket) }
+        }
+    }
+
+    /// What happens once in the cluster, however often it is asked for under one request id.
+    func exclusive(
+        _ method: String, _ path: String, _ body: JSONValue, _ options: RequestOptions, madeID: String? = nil
+    ) async throws(ClientFailure) -> JSONValue {
+        let id: String
+        if let known = options.requestID ?? madeID { id = known } else { id = try Self.newRequestID() }
+        var attempts = Attempts(seconds: timeoutSeconds, doors: doors.count)
+        while true {
+            for door in doors {
+                let headers = [attempts.header, (name: "Idempotency-Key", value: id)]
+                switch await ask(door, method, path, body, headers: headers, seconds: attempts.secondsForOne) {
+                case .answer(let status, let answer) where status == 503: attempts.unavailable(door.name, answer)
+                case .answer(let status, let answer): return try accepted(status, answer)
+                case .failed(let failure): attempts.failed(door.name, failure)
+                }
+            }
+            guard await attempts.again() else {
+                let failure = attempts.failure(isSocket: isSocket)
+                guard attempts.mayHaveHappened else { throw failure }
+                throw ClientFailure(
+                    failure.code,
+                    "\(failure.description); whether it happened is not known\n"
+                        + "To find out, repeat it under its request id, under which it happens at most once:\n  \(Self.command(repeating: id))",
+                    answer: .record(["ok": .boolean(false), "error": .text(failure.description), "request_id": .text(id)]))
+            }
+        }
+    }
+
+    static func newRequestID() throws(ClientFailure) -> String {
+        do { return "cli-\(Reqid(try SystemRandom.number()))" } catch { throw ClientFailure(.failed, "\(error)") }
+    }
+
+    /// The command as it was typed, with the request id.
+    private static func command(repeating id: String) -> String {
+        var words = CommandLine.arguments
+        let isGiven = words.contains { $0 == "--request-id" || $0.hasPrefix("--request-id=") }
+        if !isGiven { words += ["--request-id", id] }
+        return words.map(shellQuoted).joined(separator: " ")
+    }
+
+    private var isSocket: Bool { tls == nil }
+
+    // MARK: One attempt
+
+    private enum Result {
+        case answer(Int, JSONValue)
+        case failed(ExchangeFailure)
+    }
+
+    private func ask(
+        _ door: Door, _ method: String, _ path: String, _ body: JSONValue?, headers: [HTTPHeader], seconds: Double,
+        connectSeconds: Double? = nil
+    ) async -> Result {
+        var settings = OneRequestClient.Settings()
+        let opening = TimeAmount.milliseconds(Int64(1_000 * min(connectSeconds ?? seconds, 10)))
+        settings.connectTimeout = opening
+        settings.handshakeTimeout = opening
+        // The member answers in time; a little later it is given up.
+        settings.readTimeout = .milliseconds(Int64(1_000 * seconds) + 250)
+        settings.responseLimit = 512 << 20
+        let client = OneRequestClient(group: group, tls: tls, settings: settings)
+        do throws(ExchangeFailure) {
+            let reply = try await client.exchange(
+                OutgoingRequest(method: method, path: path, headers: headers, body: body?.bytes), with: door.endpoint)
+            return .answer(reply.status, JSONValue(bytes: reply.body) ?? .object([]))
+        } catch {
+            return .failed(error)
+        }
+    }
+
+    private func accepted(_ status: Int, _ answer: JSONValue) throws(ClientFailure) -> JSONValue {
+        if (200...299).contains(status) { return answer }
+        let error = answer["error"]?.scalarText ?? "the member answered \(status)"
+        let text = answer["detail"]?.scalarText.map { "\(error): \($0)" } ?? error
+        let code: CtrlExec.ExitCode =
+            switch status {
+            case 401, 403: .permission
+            case 400: .usage
+            case 503: .noLeaderInTime
+            default: .failed
+            }
+        throw ClientFailure(code, text, answer: answer)
+    }
+}
+
+/// The clock and the memory of one call over several members.
+private struct Attempts {
+    private let clock = ContinuousClock()
+    private let deadline: ContinuousClock.Instant
+    private let total: Double
+    private let doors: Int
+    private var reasons: [String] = []
+    private(set) var mayHaveHappened = false
+    private var wasReached = false
+    private var isRefusedEverywhere = true
+
+    init(seconds: Double, doors: Int) {
+        total = seconds
+        self.doors = max(1, doors)
+        deadline = clock.now.advanced(by: .milliseconds(Int64(seconds * 1_000)))
+    }
+
+    var secondsLeft: Double {
+        let left = clock.now.duration(to: deadline).components
+        return max(0.05, Double(left.seconds) + Double(left.attoseconds) / 1e18)
+    }
+    /// One member that hangs must not use up the time of all.
+    var secondsForOne: Double { doors == 1 ? secondsLeft : min(secondsLeft, max(1, total / Double(doors))) }
+    /// How long the member may take.
+    var header: HTTPHeader { (name: "X-Ced-Timeout-Ms", value: String(max(1, min(60_000, Int(secondsForOne * 1_000))))) }
+
+    mutating func failed(_ name: String, _ failure: ExchangeFailure) {
+        if failure.requestSent {
+            mayHaveHappened = true
+            wasReached = true
+        }
+        switch failure {
+        case .denied, .wrongPeer, .handshake: break
+        default: isRefusedEverywhere = false
+        }
+        note("\(name): \(failure.description)")
+    }
+
+    /// 503.
+    mutating func unavailable(_ name: String, _ answer: JSONValue) {
+        wasReached = true
+        isRefusedEverywhere = false
+        let error = answer["error"]?.scalarText ?? "unavailable"
+        // A member that is not ready has passed nothing on.
+        if error != "not ready" { mayHaveHappened = true }
+        note("\(name): \(error)")
+    }
+
+    private mutating func note(_ reason: String) {
+        if !reasons.contains(reason) { reasons.append(reason) }
+    }
+
+    /// Whether to go round once more: as long as there is time, if any member was reached at all.
+    mutating func again() async -> Bool {
+        guard wasReached, clock.now < deadline else { return false }
+        // A cancelled sleep only means that the next round comes at once.
+        try? await Task.sleep(for: .milliseconds(50))
+        return clock.now < deadline
+    }
+
+    func failure(isSocket: Bool) -> ClientFailure {
+        let what = reasons.joined(separator: "; ")
+        if wasReached { return ClientFailure(.noLeaderInTime, "no answer within \(secondsText) s: \(what)") }
+        if isRefusedEverywhere { return ClientFailure(.permission, isSocket ? socketText(what) : "not admitted: \(what)") }
+        return ClientFailure(.noMemberReachable, isSocket ? socketText(what) : "cannot reach a member: \(what)")
+    }
+
+    private var secondsText: String { total == total.rounded() ? String(Int(total)) : String(total) }
+
+    /// Why a socket that cannot be used cannot be used, as far as the file says.
+    private func socketText(_ what: String) -> String {
+        let parts = what.split(separator: ": ", maxSplits: 1).map(String.init)
+        let path = parts.first ?? what
+        if access(path, F_OK) != 0, errno == ENOENT {
+            return "cannot reach a member: \(path) does not exist (is ced running here? or give --endpoints and --identity)"
+        }
+        if access(path, W_OK) != 0, errno == EACCES {
+            return
+                "cannot reach a member: \(path): permission denied (use root or the user as whom ced runs, or give --endpoints and --identity)"
+        }
+        return "cannot reach a member: \(what) (is ced running here? or give --endpoints and --identity)"
+    }
+}
+
+/// Why a file could not be read or written, in words.
+struct FileProblem: Error {
+    let description: String
+    let isPermission: Bool
+    init(_ path: String, _ doing: String, _ code: Int32) {
+        description = "cannot \(doing) \(path): \(String(cString: strerror(code)).lowercased())"
+        isPermission = code == EACCES || code == EPERM
+    }
+}
+
+/// The whole file, at most 1 MiB.
+func readFile(_ path: String) throws(FileProblem) -> [UInt8] {
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw FileProblem(path, "read", errno) }
+    defer { close(descriptor) }
+    var bytes: [UInt8] = []
+    var chunk = [UInt8](repeating: 0, count: 65_536)
+    while true {
+        let count = Glibc.read(descriptor, &chunk, chunk.count)
+        if count < 0, errno == EINTR { continue }
+        guard count >= 0 else { throw FileProblem(path, "read", errno) }
+        guard count > 0 else { return bytes }
+        bytes += chunk.prefix(count)
+        guard bytes.count <= 1 << 20 else { throw FileProblem(path, "read", EFBIG) }
+    }
+}
+
+/// Replaces the file as a whole, durably.
+func writeFile(_ path: String, _ bytes: [UInt8], mode: mode_t) throws(FileProblem) {
+    let temporary = path + ".new"
+    unlink(temporary)
+    let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode)
+    guard descriptor >= 0 else { throw FileProblem(path, "write", errno) }
+    var rest = bytes[...]
+    while !rest.isEmpty {
+        let count = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
+        if count < 0, errno == EINTR { continue }
+        guard count > 0 else {
+            let code = errno
+            close(descriptor)
+            unlink(temporary)
+            throw FileProblem(path, "write", code)
+        }
+        rest = rest.dropFirst(count)
+    }
+    guard fsync(descriptor) == 0, close(descriptor) == 0, rename(temporary, path) == 0 else {
+        let code = errno
+        unlink(temporary)
+        throw FileProblem(path, "write", code)
+    }
+}
