@@ -2,11 +2,13 @@
 
 Everything it starts it ends, and it writes only below the directory that it is given.
 """
+import http.client
 import json
 import os
 import queue
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -91,6 +93,21 @@ class Cluster:
         except json.JSONDecodeError:
             raise Failure(f"`{' '.join(arguments)}` did not print pure JSON: {done.stdout[:200]!r}")
         return answer, took, done.returncode
+
+    def request(self, name, method, path, body=None, headers=None):
+        """One request to a member's public port with the operator's identity, without `ced`: its status and JSON."""
+        identity = self.description["identity"]
+        context = ssl.create_default_context(cafile=os.path.join(identity, "ca.crt"))
+        context.check_hostname = False
+        context.load_cert_chain(os.path.join(identity, "operator.crt"), os.path.join(identity, "operator.key"))
+        host, port = self.endpoint(name).rsplit(":", 1)
+        connection = http.client.HTTPSConnection(host, int(port), context=context, timeout=15)
+        try:
+            connection.request(method, path, json.dumps(body) if body is not None else None, headers or {})
+            response = connection.getresponse()
+            return response.status, json.loads(response.read())
+        finally:
+            connection.close()
 
     def health(self, name, path):
         """The status of a health route, without a certificate; 0 if nobody answers."""
