@@ -58,7 +58,7 @@ let package = Package(
         .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
         .target(name: "COpenSSLShim", dependencies: ["COpenSSL"]),
         .systemLibrary(name: "CSystemd", pkgConfig: "libsystemd", providers: [.apt(["libsystemd-dev"])]),
-        .target(name: "Platform", dependencies: ["Consensus", "CSystemd", logging], swiftSettings: settings),
+        .target(name: "Platform", dependencies: ["Consensus", "CtrlExec", "CSystemd", logging], swiftSettings: settings),
         .target(name: "PKI", dependencies: ["CtrlExec", "COpenSSL", "COpenSSLShim"], swiftSettings: settings),
         .target(
             name: "Transport",

@@ -1,0 +1,47 @@
+// Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
+
+// One process a state directory. The kernel lets go of the lock when the process ends, however it ends; the pid in the file is for people.
+
+import Glibc
+
+package struct DirectoryLock: Sendable {
+    package enum Refusal: Error, Hashable, Sendable, CustomStringConvertible {
+        /// Another process has it; its pid if it could be read.
+        case held(directory: String, pid: Int32?)
+        case file(FileProblem)
+
+        package var description: String {
+            switch self {
+            case .held(let directory, let pid?):
+                "\(directory) is in use by process \(pid) (stop that process first, or give another --directory)"
+            case .held(let directory, nil): "\(directory) is in use by another process (stop it first, or give another --directory)"
+            case .file(let problem): problem.description
+            }
+        }
+    }
+
+    private let descriptor: Descriptor
+
+    /// Takes the lock or refuses at once. Held for as long as the value lives; a copy keeps it too.
+    package init(directory: String) throws(Refusal) {
+        let path = directory + "/lock"
+        let number = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
+        guard number >= 0 else { throw .file(FileProblem("open", path)) }
+        descriptor = Descriptor(number)
+        while flock(number, LOCK_EX | LOCK_NB) != 0 {
+            if errno == EINTR { continue }
+            guard errno == EWOULDBLOCK else { throw .file(FileProblem("lock", path)) }
+            throw .held(directory: directory, pid: DirectoryLock.pid(in: number))
+        }
+        guard ftruncate(number, 0) == 0, DurableFile.writeAll(Array("\(getpid())\n".utf8)[...], to: number) else {
+            throw .file(FileProblem("write", path))
+        }
+    }
+
+    private static func pid(in descriptor: Int32) -> Int32? {
+        var bytes = [UInt8](repeating: 0, count: 16)
+        let count = pread(descriptor, &bytes, bytes.count, 0)
+        guard count > 0, let line = String(decoding: bytes[..<count], as: UTF8.self).split(separator: "\n").first else { return nil }
+        return Int32(line)
+    }
+}

@@ -1,0 +1,101 @@
+// Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
+
+// Where log records go: readable lines on standard error, or fields in systemd's journal if standard error leads there.
+// A message that is a word of ctrl-exec's vocabulary is the action, its metadata are the fields (protocol page, 19); any other message stands
+// as it is, before its fields.
+
+import CSystemd
+import Consensus
+import CtrlExec
+import Glibc
+import Logging
+
+package struct LogOutput: LogHandler {
+    package enum Destination: Hashable, Sendable {
+        case standardError
+        case systemdJournal
+    }
+
+    package var logLevel: Logger.Level
+    package var metadata: Logger.Metadata = [:]
+    package var metadataProvider: Logger.MetadataProvider?
+    private let identifier: String
+    private let destination: Destination
+
+    /// - Parameters:
+    ///   - identifier: the journal's `SYSLOG_IDENTIFIER`, for instance `ced`.
+    ///   - destination: found out by `LogOutput.detect` unless given.
+    package init(identifier: String, level: Logger.Level = .info, destination: Destination? = nil) {
+        self.identifier = identifier
+        self.logLevel = level
+        self.destination = destination ?? LogOutput.detect()
+    }
+
+    /// Makes this the output of every `Logger` of the process. Call it once, first of all.
+    package static func bootstrap(identifier: String, level: Logger.Level = .info) {
+        let destination = detect()
+        LoggingSystem.bootstrap(
+            { _, provider in
+                var output = LogOutput(identifier: identifier, level: level, destination: destination)
+                output.metadataProvider = provider
+                return output
+            }, metadataProvider: nil)
+    }
+
+    /// The journal, if standard error *is* the stream that systemd has named; a redirected child inherits the name but not the stream.
+    package static func detect() -> Destination {
+        guard let text = getenv("JOURNAL_STREAM") else { return .standardError }
+        let parts = String(cString: text).split(separator: ":").map { UInt64($0) }
+        var status = stat()
+        guard parts.count == 2, fstat(STDERR_FILENO, &status) == 0, parts[0] == UInt64(status.st_dev), parts[1] == UInt64(status.st_ino)
+        else { return .standardError }
+        return .systemdJournal
+    }
+
+    package subscript(metadataKey key: String) -> Logger.Metadata.Value? {
+        get { metadata[key] }
+        set { metadata[key] = newValue }
+    }
+
+    package func log(event: LogEvent) {
+        var fields = metadata
+        if let provided = metadataProvider?.get() { fields.merge(provided) { _, new in new } }
+        if let own = event.metadata { fields.merge(own) { _, new in new } }
+        if let error = event.error, fields["ERROR"] == nil { fields["ERROR"] = "\(error)" }
+        let record = LogRecord(message: event.message.description, metadata: fields)
+        switch destination {
+        case .standardError:
+            let line = record.line(level: event.level, secondsSince1970: BootClock.wallClock().secondsSince1970)
+            // One write a line, so that lines of several threads do not mix. Nobody is left to be told if it fails.
+            _ = DurableFile.writeAll(Array((line + "\n").utf8)[...], to: STDERR_FILENO)
+        case .systemdJournal: send(record.journalFields(level: event.level, identifier: identifier))
+        }
+    }
+
+    private func send(_ fields: [String]) {
+        var bytes: [UInt8] = []
+        var lengths: [Int] = []
+        for field in fields {
+            lengths.append(field.utf8.count)
+            bytes += Array(field.utf8)
+        }
+        bytes.withUnsafeMutableBytes { bytes in
+            var offset = 0
+            let pieces = lengths.map { length in
+                defer { offset += length }
+                return iovec(iov_base: bytes.baseAddress.map { $0 + offset }, iov_len: length)
+            }
+            _ = sd_journal_sendv(pieces, Int32(pieces.count))
+        }
+    }
+}
+
+extension Logger {
+    /// Logs one line of the vocabulary.
+    package func log(_ level: Logger.Level, _ line: LogLine) {
+        guard level >= logLevel else { return }
+        var metadata: Logger.Metadata = [:]
+        for field in line.fields { metadata[field.key] = .string(field.value) }
+        log(level: level, "\(line.action)", metadata: metadata)
+    }
+}
