@@ -11,6 +11,7 @@ import Glibc
 import NIOCore
 import NIOPosix
 import PKI
+import Platform
 import Transport
 
 struct Client {
@@ -44,7 +45,7 @@ struct Client {
 
     private static func identity(in directory: String) throws(ClientFailure) -> TLSClient {
         func read(_ name: String) throws(ClientFailure) -> [UInt8] {
-            do throws(FileProblem) { return try readFile("\(directory)/\(name)") } catch {
+            do throws(FileProblem) { return try DurableFile.read("\(directory)/\(name)") } catch {
                 throw ClientFailure(error.isPermission ? .permission : .usage, "cannot read your identity: \(error.description)")
             }
         }
@@ -267,57 +268,5 @@ private struct Attempts {
                 "cannot reach a member: \(path): permission denied (use root or the user as whom ced runs, or give --endpoints and --identity)"
         }
         return "cannot reach a member: \(what) (is ced running here? or give --endpoints and --identity)"
-    }
-}
-
-/// Why a file could not be read or written, in words.
-struct FileProblem: Error {
-    let description: String
-    let isPermission: Bool
-    init(_ path: String, _ doing: String, _ code: Int32) {
-        description = "cannot \(doing) \(path): \(String(cString: strerror(code)).lowercased())"
-        isPermission = code == EACCES || code == EPERM
-    }
-}
-
-/// The whole file, at most 1 MiB.
-func readFile(_ path: String) throws(FileProblem) -> [UInt8] {
-    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-    guard descriptor >= 0 else { throw FileProblem(path, "read", errno) }
-    defer { close(descriptor) }
-    var bytes: [UInt8] = []
-    var chunk = [UInt8](repeating: 0, count: 65_536)
-    while true {
-        let count = Glibc.read(descriptor, &chunk, chunk.count)
-        if count < 0, errno == EINTR { continue }
-        guard count >= 0 else { throw FileProblem(path, "read", errno) }
-        guard count > 0 else { return bytes }
-        bytes += chunk.prefix(count)
-        guard bytes.count <= 1 << 20 else { throw FileProblem(path, "read", EFBIG) }
-    }
-}
-
-/// Replaces the file as a whole, durably.
-func writeFile(_ path: String, _ bytes: [UInt8], mode: mode_t) throws(FileProblem) {
-    let temporary = path + ".new"
-    unlink(temporary)
-    let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode)
-    guard descriptor >= 0 else { throw FileProblem(path, "write", errno) }
-    var rest = bytes[...]
-    while !rest.isEmpty {
-        let count = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
-        if count < 0, errno == EINTR { continue }
-        guard count > 0 else {
-            let code = errno
-            close(descriptor)
-            unlink(temporary)
-            throw FileProblem(path, "write", code)
-        }
-        rest = rest.dropFirst(count)
-    }
-    guard fsync(descriptor) == 0, close(descriptor) == 0, rename(temporary, path) == 0 else {
-        let code = errno
-        unlink(temporary)
-        throw FileProblem(path, "write", code)
     }
 }

@@ -7,6 +7,7 @@ import ArgumentParser
 import CtrlExec
 import Glibc
 import PKI
+import Platform
 
 struct IssueOperatorCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -67,12 +68,12 @@ struct IssueOperatorCommand: AsyncParsableCommand {
     private func exists(_ name: String) -> Bool { access(path(name), F_OK) == 0 }
 
     private func prepare() throws -> Draft {
-        if mkdir(out, 0o700) != 0, errno != EEXIST { throw FileProblem(out, "make the directory", errno) }
+        try DurableFile.makeDirectory(out, mode: 0o700)
         guard !exists("operator.crt") else {
             throw ClientFailure(.usage, "\(path("operator.crt")) exists already; choose another directory")
         }
         if exists("operator.pending"), exists("operator.key") {
-            let pending = JSONValue(bytes: try readFile(path("operator.pending"))) ?? .object([])
+            let pending = JSONValue(bytes: try DurableFile.read(path("operator.pending"))) ?? .object([])
             guard pending.text("name") == name, !pending.text("csr").isEmpty, !pending.text("request_id").isEmpty else {
                 throw ClientFailure(.usage, "\(out) waits for another operator's certificate; choose another directory")
             }
@@ -85,20 +86,20 @@ struct IssueOperatorCommand: AsyncParsableCommand {
         let draft = Draft(
             request: String(decoding: try CertificateRequest.make(key: key, commonName: name).pem, as: UTF8.self),
             requestID: try request.requestID ?? Client.newRequestID(), isNew: true)
-        try writeFile(path("operator.key"), try key.pem, mode: 0o600)
+        try DurableFile.write(key.pem, to: path("operator.key"), mode: 0o600)
         let pending = JSONValue.record(["name": .text(name), "csr": .text(draft.request), "request_id": .text(draft.requestID)])
-        try writeFile(path("operator.pending"), pending.bytes, mode: 0o600)
+        try DurableFile.write(pending.bytes, to: path("operator.pending"), mode: 0o600)
         return draft
     }
 
     private func finish(_ answer: JSONValue) throws {
         let certificate = Array(answer.text("certificate").utf8)
-        let key = try PrivateKey(pem: try readFile(path("operator.key")))
+        let key = try PrivateKey(pem: try DurableFile.read(path("operator.key")))
         guard try key.matches(Certificate(pem: certificate)) else {
             throw ClientFailure(.failed, "the certificate that came back belongs to another key than \(path("operator.key"))")
         }
-        try writeFile(path("ca.crt"), Array(answer.text("ca").utf8), mode: 0o644)
-        try writeFile(path("operator.crt"), certificate, mode: 0o644)
+        try DurableFile.write(Array(answer.text("ca").utf8), to: path("ca.crt"), mode: 0o644)
+        try DurableFile.write(certificate, to: path("operator.crt"), mode: 0o644)
         unlink(path("operator.pending"))
     }
 

@@ -1,0 +1,91 @@
+// Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
+
+// The journal on one thread of its own, because a flush blocks. Writes that wait together are flushed together.
+// Promises: writes are appended in the order in which they were handed in; a write is reported only after the flush that covers it;
+// after a failure nothing is tried again. What a failure means is left to the member (it stops the process).
+
+import Consensus
+import NIOCore
+import NIOPosix
+import Synchronization
+
+/// Where the runner hands the writes of the core.
+package protocol JournalWriting: Sendable {
+    func append(_ write: JournalWrite, _ id: WriteID)
+}
+
+package final class JournalThread<D: Disk>: JournalWriting {
+    package enum Report: Sendable {
+        /// This write and every one before it is on disk.
+        case durable(WriteID)
+        case failed(DiskFailure)
+    }
+
+    private struct Queue {
+        var writes: [(write: JournalWrite, id: WriteID)] = []
+        var isDraining = false
+        var isBroken = false
+    }
+
+    private let thread = NIOThreadPool(numberOfThreads: 1)
+    private let queue = Mutex(Queue())
+    /// Touched only on the thread.
+    private let journal: Mutex<Journal<D>>
+    private let report: @Sendable (Report) -> Void
+
+    /// - Parameter report: called on the journal's thread.
+    package init(_ journal: consuming sending Journal<D>, report: @escaping @Sendable (Report) -> Void) {
+        self.journal = Mutex(journal)
+        self.report = report
+        thread.start()
+    }
+
+    package func append(_ write: JournalWrite, _ id: WriteID) {
+        let mustStart = queue.withLock { queue in
+            guard !queue.isBroken else { return false }
+            queue.writes.append((write, id))
+            defer { queue.isDraining = true }
+            return !queue.isDraining
+        }
+        if mustStart { thread.submit { _ in self.drain() } }
+    }
+
+    /// Returns once everything handed in is on disk, or the journal has failed.
+    package func close() async throws { try await thread.shutdownGracefully() }
+
+    private func drain() {
+        while true {
+            let batch = queue.withLock { queue in
+                let batch = queue.writes
+                queue.writes.removeAll()
+                queue.isDraining = !batch.isEmpty
+                return batch
+            }
+            guard let last = batch.last else { return }
+            do throws(DiskFailure) {
+                try write(batch)
+                report(.durable(last.id))
+            } catch {
+                queue.withLock { queue in
+                    queue.isBroken = true
+                    queue.writes.removeAll()
+                }
+                report(.failed(error))
+                return
+            }
+        }
+    }
+
+    private func write(_ batch: [(write: JournalWrite, id: WriteID)]) throws(DiskFailure) {
+        let failure = journal.withLock { journal -> DiskFailure? in
+            do throws(DiskFailure) {
+                for (write, _) in batch { try journal.append(write) }
+                try journal.flush()
+                return nil
+            } catch {
+                return error
+            }
+        }
+        if let failure { throw failure }
+    }
+}

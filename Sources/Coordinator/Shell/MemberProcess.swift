@@ -1,0 +1,320 @@
+// Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
+
+// `ced serve` from its configuration to its end: the state directory is locked and read, the journal recovered, the member put on its
+// loop, links and ports opened, the service manager told. Asked to end, a leader hands leadership on, ports finish what they have begun.
+// What can stop a start is said in one line; what no restart can mend is said to be so.
+
+import AgentLink
+import Consensus
+import CoordinatorCore
+import CtrlExec
+import DispatcherState
+import Glibc
+import Logging
+import NIOCore
+import NIOPosix
+import PKI
+import Platform
+import Synchronization
+import Transport
+import Wire
+
+/// Why a member does not start.
+package struct StartRefusal: Error, Hashable, Sendable, CustomStringConvertible {
+    package let description: String
+    /// A restart does not mend it.
+    package let isPermanent: Bool
+    package init(_ description: String, isPermanent: Bool) {
+        self.description = description
+        self.isPermanent = isPermanent
+    }
+}
+
+package enum MemberProcess {
+    /// How long a leader that is asked to end waits for another to take over.
+    static let handoverLimit = TimeSpan.seconds(2)
+    /// How long callers that are being answered may take.
+    static let drainLimit = TimeAmount.seconds(5)
+
+    /// Returns once the process was asked to end and has ended in good order.
+    package static func run(_ configuration: ServeConfiguration) async throws {
+        let signals = try TerminationSignals.stream()
+        LogOutput.bootstrap(identifier: "ced")
+        let logger = Logger(label: "ced")
+        let member = try await start(configuration, logger: logger)
+        for await signal in signals where signal != .hangUp { break }
+        await member.stop()
+    }
+
+    private static func start(_ configuration: ServeConfiguration, logger: Logger) async throws -> RunningMember {
+        let directory = StateDirectory(configuration.directory)
+        guard DurableFile.exists(directory.journal) else { throw neverInitialised(directory) }
+        let lock = try DirectoryLock(directory: directory.path)
+        let secrets = try directory.secrets()
+        let (journal, genesis, recovered) = try openJournal(directory)
+        let state = try genesisState(genesis, directory)
+        let vault = KeyVault(genesis: state, key: secrets.clusterKey)
+        do {
+            try vault.check()
+        } catch {
+            throw StartRefusal("\(directory.clusterKey) is not this cluster's key: \(error)", isPermanent: true)
+        }
+        guard secrets.certificate.role == .member(cluster: "\(state.cluster)", id: genesis.member.name) else {
+            throw StartRefusal(
+                "\(directory.memberCertificate) is not the certificate of member \(genesis.member) of cluster \(state.cluster): "
+                    + "install the member's bundle anew", isPermanent: true)
+        }
+        if let id = configuration.dispatcherID, id != state.dispatcherID.text {
+            let message = "the cluster's own is \(state.dispatcherID); '\(id)' is not used"
+            logger.log(.warning, LogLine("config-warn", ("KEY", "dispatcher_id"), ("MSG", message)))
+        }
+
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        let loop = group.next()
+        let clock: @Sendable () -> Moment = { BootClock.moment() }
+        var settings = MemberSettings(id: genesis.member, version: cedVersion, session: try SystemRandom.number())
+        settings.agentDays = Int64(configuration.agentCertificateDays)
+        if let problem = settings.timing.problem() { throw StartRefusal(problem, isPermanent: true) }
+        let runner = MemberRunner(
+            Member(
+                genesis: state, configuration: genesis.configuration, recovered: recovered, settings: settings,
+                seed: try SystemRandom.number(), now: clock()),
+            id: genesis.member, loop: loop, vault: vault, now: clock)
+        let running = try RunningMember(
+            runner: runner, journal: journal, group: group, lock: lock, logger: logger,
+            links: links(configuration, genesis, state, secrets, runner, logger))
+        do {
+            try await running.open(configuration, identity: TLSIdentity(chain: [secrets.certificate], key: secrets.key), state)
+        } catch {
+            await running.stop()
+            throw error
+        }
+        logger.log(
+            .info,
+            LogLine(
+                "start", ("MEMBER", genesis.member), ("CLUSTER", state.cluster), ("VERSION", cedVersion),
+                ("ENTRIES", recovered.entries.count), ("TERM", recovered.ballot.term)))
+        return running
+    }
+
+    private static func neverInitialised(_ directory: StateDirectory) -> StartRefusal {
+        StartRefusal(
+            "\(directory.path): this member was never initialised or has lost its disk; it must not come back under its old id "
+                + "(a new member: ced cluster init, ced cluster install)", isPermanent: true)
+    }
+
+    private static func openJournal(
+        _ directory: StateDirectory
+    ) throws -> (journal: Journal<FileDisk>, genesis: Genesis, recovered: Recovered) {
+        let disk: FileDisk
+        do throws(DiskFailure) {
+            disk = try FileDisk(directory: directory.journal)
+        } catch {
+            throw StartRefusal("cannot read \(directory.journal): \(error)", isPermanent: false)
+        }
+        do throws(JournalRefusal) {
+            return try Journal.open(on: disk)
+        } catch {
+            switch error {
+            case .missing: throw neverInitialised(directory)
+            case .damaged(let file, let offset, let reason):
+                throw StartRefusal(
+                    "\(directory.journal)/\(file) is damaged at byte \(offset): \(reason); this member must not come back under its old id "
+                        + "(keep the directory for whoever examines it, and add a new member in its place)", isPermanent: true)
+            case .unknownFormat(let format):
+                throw StartRefusal(
+                    "\(directory.journal) has format \(format), which this version does not read: use the ced that wrote it, or a later one",
+                    isPermanent: true)
+            case .disk(let failure):
+                throw StartRefusal("cannot read \(directory.journal): \(failure)", isPermanent: false)
+            }
+        }
+    }
+
+    private static func genesisState(_ genesis: Genesis, _ directory: StateDirectory) throws -> GenesisState {
+        do throws(WireFailure) {
+            return try GenesisState(decoding: genesis.payload)
+        } catch {
+            throw StartRefusal("\(directory.journal) does not begin with a cluster's state: \(error)", isPermanent: true)
+        }
+    }
+
+    private static func links(
+        _ configuration: ServeConfiguration, _ genesis: Genesis, _ state: GenesisState, _ secrets: StateDirectory.Secrets,
+        _ runner: MemberRunner, _ logger: Logger
+    ) throws -> PeerLinks {
+        let others = try state.members.filter { $0.id != genesis.member }.map { record in
+            guard let address = HostPort(record.address) else {
+                throw StartRefusal("member \(record.id) has no address that can be dialled: '\(record.address)'", isPermanent: true)
+            }
+            return PeerLinks.Other(id: record.id, address: address)
+        }
+        return PeerLinks(
+            credentials: PeerLinks.Credentials(
+                hello: PeerHello(cluster: state.cluster, incarnation: state.incarnation, member: genesis.member),
+                identity: try TLSIdentity(chain: [secrets.certificate], key: secrets.key),
+                clusterCA: try Certificate(der: state.clusterCA.certificate)),
+            others: others, dialFrom: configuration.dialFrom, loop: runner.loop,
+            deliver: { runner.deliver(.peer($0, from: $1)) }, log: { logger.log($0) })
+    }
+}
+
+/// A member whose parts run.
+final class RunningMember: Sendable {
+    private let runner: MemberRunner
+    private let journal: JournalThread<FileDisk>
+    private let signer: Signer
+    private let links: PeerLinks
+    private let peerGroup: MultiThreadedEventLoopGroup
+    /// The public ports have loops of their own: a flood there must not cost an election.
+    private let portGroup = MultiThreadedEventLoopGroup(numberOfThreads: 2)
+    private let ports = Mutex<Ports?>(nil)
+    private let upkeep = Mutex<Task<Void, Never>?>(nil)
+    /// Held for as long as the member runs.
+    private let lock: DirectoryLock
+    private let logger: Logger
+    private let service = ServiceManager()
+
+    init(
+        runner: MemberRunner, journal: Journal<FileDisk>, group: MultiThreadedEventLoopGroup, lock: DirectoryLock, logger: Logger,
+        links: PeerLinks
+    ) {
+        self.runner = runner
+        peerGroup = group
+        self.lock = lock
+        self.logger = logger
+        self.links = links
+        signer = Signer(vault: runner.vault)
+        self.journal = JournalThread(journal) { report in
+            switch report {
+            case .durable(let write): runner.deliver(.wrote(write))
+            case .failed(let failure): runner.deliver(.writeFailed(failure))
+            }
+        }
+    }
+
+    /// Listens everywhere, starts the member, tells the service manager.
+    func open(_ configuration: ServeConfiguration, identity: TLSIdentity, _ state: GenesisState) async throws {
+        do {
+            _ = try await links.listen(at: configuration.peer)
+            let opened = try await openPorts(configuration, identity, state)
+            ports.withLock { $0 = opened }
+        } catch let failure as ListenFailure {
+            throw StartRefusal(failure.description + Self.setting(of: failure, in: configuration), isPermanent: false)
+        }
+        let logger = logger
+        runner.start(
+            with: MemberRunner.Hands(
+                journal: journal, peers: links, signer: signer, log: { logger.log($0) },
+                stop: { reason in
+                    // Nothing may leave any more: not even in good order.
+                    logger.log(.critical, LogLine("stop", ("REASON", reason.text)))
+                    _exit(1)
+                }))
+        links.start()
+        service.ready(status: "waiting for a leader")
+        watch()
+        if configuration.pairingAlways { keepPairingOpen() }
+    }
+
+    private func openPorts(_ configuration: ServeConfiguration, _ identity: TLSIdentity, _ state: GenesisState) async throws -> Ports {
+        func tcp(_ address: HostPort) -> ListenAddress { .tcp(host: address.host, port: address.port) }
+        let socket = configuration.controlSocket
+        if let slash = socket.lastIndex(of: "/"), slash != socket.startIndex {
+            try DurableFile.makeDirectory(String(socket[..<slash]), mode: 0o755)
+        }
+        return try await Ports.start(
+            front: runner, identity: identity, clusterRoots: [Certificate(der: state.clusterCA.certificate)],
+            configuration: PortsConfiguration(
+                operations: tcp(configuration.operations), pairing: tcp(configuration.pairing), api: tcp(configuration.api),
+                controlSocket: .unix(path: socket, mode: 0o660, group: nil),
+                agentLink: AgentLinkConfiguration(
+                    maxParallel: configuration.maxParallel, readTimeoutSeconds: Int64(configuration.readTimeoutSeconds),
+                    dialFrom: configuration.dialFrom), version: cedVersion),
+            group: portGroup, logger: logger)
+    }
+
+    /// Which flag and which key of the file set the address that could not be had.
+    private static func setting(of failure: ListenFailure, in configuration: ServeConfiguration) -> String {
+        let settings = [
+            ("\(configuration.operations)", "--operations, operations_listen"), ("\(configuration.pairing)", "--pairing, pairing_listen"),
+            ("\(configuration.api)", "--api, api_listen"), ("\(configuration.peer)", "--peer, peer_listen"),
+            (configuration.controlSocket, "--socket, control_socket"),
+        ]
+        guard let setting = settings.first(where: { failure.description.contains("listen on \($0.0):") }) else { return "" }
+        return "; set by \(setting.1)"
+    }
+
+    /// The service manager hears how the member is, and that the loop which steps it lives.
+    private func watch() {
+        let runner = runner
+        let service = service
+        let interval = service.watchdogInterval.map { min($0.nanoseconds / 2, 500_000_000) } ?? 500_000_000
+        runner.loop.scheduleRepeatedTask(initialDelay: .zero, delay: .nanoseconds(Int64(interval))) { _ in
+            runner.deliver(.tick)
+            service.feedWatchdog()
+            service.status(runner.statusLine())
+        }
+    }
+
+    /// `pairing = always`: whoever leads renews the session before it ends.
+    private func keepPairingOpen() {
+        let runner = runner
+        let session = UInt64(Limits.pairingWaitSeconds) * 1000
+        let task = Task {
+            while !Task.isCancelled {
+                if await runner.glance().holdsLease {
+                    let state = await runner.appliedState()
+                    let left = state.pairingOpenUntil.map { $0.milliseconds - min($0.milliseconds, state.time.milliseconds) } ?? 0
+                    if left < session / 2 {
+                        _ = await runner.perform(
+                            .command(.openPairing(milliseconds: session)), request: nil, principal: .localUser(uid: getuid()),
+                            timeout: .seconds(5))
+                    }
+                }
+                do { try await Task.sleep(for: .seconds(1)) } catch { return }
+            }
+        }
+        upkeep.withLock { $0 = task }
+    }
+
+    func stop() async {
+        service.stopping()
+        upkeep.withLock { $0 }?.cancel()
+        await runner.handOver(atMost: MemberProcess.handoverLimit)
+        await ports.withLock { $0 }?.stop(drain: MemberProcess.drainLimit)
+        await links.close()
+        do {
+            try await journal.close()
+            try await signer.close()
+            try await portGroup.shutdownGracefully()
+            try await peerGroup.shutdownGracefully()
+        } catch {
+            logger.log(.warning, LogLine("stop", ("ERROR", "\(error)")))
+        }
+        logger.log(.info, LogLine("stop", ("REASON", "asked to")))
+    }
+}
+
+extension StopReason {
+    var text: String {
+        switch self {
+        case .journalFailed(let failure): "the journal cannot be written: \(failure); restart to go on from what is on disk"
+        case .invariantBroken(let what): "an invariant does not hold: \(what)"
+        }
+    }
+}
+
+extension Logger {
+    /// In ctrl-exec's vocabulary.
+    func log(_ record: LogRecord) {
+        let line = LogLine(record.action, record.fields.map { LogLine.Field($0.key, $0.value) })
+        let level: Logger.Level =
+            switch record.level {
+            case .info: .info
+            case .warning: .warning
+            case .error: .error
+            }
+        log(level, line)
+    }
+}

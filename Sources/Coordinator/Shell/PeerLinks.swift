@@ -1,0 +1,322 @@
+// Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
+
+// The links to the other members on 7446. Each ordered pair has a connection of its own: a member sends on what it dialled and reads on
+// what it accepted, so that a connection that only one side believes in costs one direction and heals by itself. Both sides begin with a
+// PeerHello; cluster, incarnation, version and the certificate's role must agree before anything else is said or heard.
+// Promises: everything happens on the peer loop; what cannot be sent now is dropped, for whoever said it says it again. What messages mean
+// is the member's business.
+
+import Consensus
+import CoordinatorCore
+import DispatcherState
+import NIOCore
+import PKI
+import Transport
+import Wire
+
+package final class PeerLinks: PeerSending {
+    package struct Other: Hashable, Sendable {
+        package let id: MemberID
+        package let address: HostPort
+        package init(id: MemberID, address: HostPort) {
+            self.id = id
+            self.address = address
+        }
+    }
+
+    /// What a member says of itself, and by what it knows the others.
+    package struct Credentials: Sendable {
+        package let hello: PeerHello
+        package let identity: TLSIdentity
+        package let clusterCA: Certificate
+        package init(hello: PeerHello, identity: TLSIdentity, clusterCA: Certificate) {
+            self.hello = hello
+            self.identity = identity
+            self.clusterCA = clusterCA
+        }
+    }
+
+    private static let shortestPause = TimeAmount.milliseconds(20)
+    private static let longestPause = TimeAmount.milliseconds(500)
+    /// A link that lived shorter than this does not count as a success of dialling.
+    private static let settled = TimeAmount.seconds(1)
+
+    private static let limits: FramedPeerLimits = {
+        var limits = FramedPeerLimits()
+        limits.frameBytes = WireLimit.frame
+        limits.connectTimeout = .seconds(1)
+        limits.handshakeTimeout = .seconds(3)
+        return limits
+    }()
+
+    private let credentials: Credentials
+    private let dialFrom: String?
+    private let loop: any EventLoop
+    private let deliver: @Sendable (PeerMessage, MemberID) -> Void
+    private let log: @Sendable (LogRecord) -> Void
+    private let state: NIOLoopBoundBox<State>
+
+    /// - Parameters:
+    ///   - deliver: a message and who sent it; called on the loop.
+    ///   - log: called on the loop.
+    package init(
+        credentials: Credentials, others: [Other], dialFrom: String?, loop: any EventLoop,
+        deliver: @escaping @Sendable (PeerMessage, MemberID) -> Void, log: @escaping @Sendable (LogRecord) -> Void
+    ) {
+        self.credentials = credentials
+        self.dialFrom = dialFrom
+        self.loop = loop
+        self.deliver = deliver
+        self.log = log
+        state = NIOLoopBoundBox.makeBoxSendingValue(State(others), eventLoop: loop)
+    }
+
+    /// Accepts other members' connections. Throws `ListenFailure`.
+    package func listen(at address: HostPort) async throws -> Int {
+        let identity = credentials.identity
+        let policy = policy(expecting: nil)
+        let listener = try await FramedPeerListener.start(
+            at: .tcp(host: address.host, port: address.port), tls: { TLSServer(identity: identity, clients: .required(policy)) },
+            limits: Self.limits, on: loop,
+            events: FramedPeerEvents(
+                onConnect: { self.accepted($0) }, onFrame: { self.received($1, on: $0) }, onClose: { self.lost($0, reason: $1) },
+                onFailure: { address, reason in
+                    self.log(LogRecord(.warning, "peer-reject", [("PEER", "\(address)"), ("REASON", reason)]))
+                }))
+        let port = listener.port ?? address.port
+        try await loop.submit { self.state.value.listener = listener }.get()
+        return port
+    }
+
+    /// Dials all others, and each again whenever its link is lost.
+    package func start() {
+        loop.execute {
+            for link in self.state.value.outgoing.values { self.dial(link) }
+        }
+    }
+
+    /// Ends all links and accepts no more.
+    package func close() async {
+        let listener = try? await loop.submit {  // a loop that is gone has nothing to close
+            let state = self.state.value
+            state.isClosed = true
+            for link in state.outgoing.values { link.connection?.close() }
+            for incoming in state.incoming.values { incoming.connection.close() }
+            return state.listener
+        }.get()
+        await listener?.stop()
+    }
+
+    // MARK: Sending
+
+    package func send(_ message: PeerMessage, to member: MemberID) {
+        guard let link = state.value.outgoing[member], link.isUp, let connection = link.connection else { return }
+        connection.send(ByteBuffer(bytes: message.encoded()))
+    }
+
+    package var linkedCount: Int { state.value.outgoing.values.count { $0.isUp } }
+
+    // MARK: What was dialled
+
+    private func dial(_ link: Outgoing) {
+        guard !state.value.isClosed, !link.isDialling, link.connection == nil else { return }
+        link.isDialling = true
+        let id = link.other.id
+        FramedPeerDialer.dial(
+            host: link.other.address.host, port: link.other.address.port, from: dialFrom,
+            tls: TLSClient(identity: credentials.identity, policy: policy(expecting: id)), limits: Self.limits, on: loop,
+            events: FramedPeerEvents(
+                onConnect: { self.dialled($0, id) }, onFrame: { self.answered($1, on: $0, id) },
+                onClose: { self.down($0, id, reason: $1) },
+                onFailure: { _, reason in
+                    guard let link = self.state.value.outgoing[id] else { return }
+                    link.isDialling = false
+                    self.unreachable(link, reason)
+                }))
+    }
+
+    private func dialled(_ connection: FramedConnection, _ id: MemberID) {
+        guard let link = state.value.outgoing[id], !state.value.isClosed else { return connection.close() }
+        link.isDialling = false
+        link.connection = connection
+        connection.send(ByteBuffer(bytes: credentials.hello.encoded()))
+    }
+
+    /// The other side's hello; it says nothing more on this connection.
+    private func answered(_ frame: ByteBuffer, on connection: FramedConnection, _ id: MemberID) {
+        guard let link = state.value.outgoing[id], link.connection === connection else { return }
+        if link.isUp {
+            link.problem = "it sent a frame on a connection on which it has nothing to say"
+            return connection.close()
+        }
+        do throws(HelloRefusal) {
+            try check(frame, of: connection, expecting: id)
+        } catch {
+            link.problem = error.description
+            return connection.close()
+        }
+        link.isUp = true
+        link.upSince = .now()
+        link.lastProblem = nil
+        log(LogRecord(.info, "peer-up", [("MEMBER", id.name), ("ADDRESS", "\(link.other.address)")]))
+    }
+
+    private func down(_ connection: FramedConnection, _ id: MemberID, reason: String) {
+        guard let link = state.value.outgoing[id], link.connection === connection else { return }
+        let wasUp = link.isUp
+        let lived = link.upSince.map { .now() - $0 } ?? .zero
+        let problem = link.problem ?? reason
+        link.connection = nil
+        link.isUp = false
+        link.upSince = nil
+        link.problem = nil
+        if lived >= Self.settled { link.pause = Self.shortestPause }
+        if wasUp, !state.value.isClosed {
+            link.lastProblem = problem
+            log(LogRecord(.warning, "peer-down", [("MEMBER", id.name), ("REASON", problem)]))
+            dialLater(link)
+        } else {
+            unreachable(link, problem)
+        }
+    }
+
+    /// Said once for each new reason, not at each attempt.
+    private func unreachable(_ link: Outgoing, _ reason: String) {
+        guard !state.value.isClosed else { return }
+        if link.lastProblem == nil || link.lastProblem != reason {
+            link.lastProblem = reason
+            log(
+                LogRecord(
+                    .warning, "peer-unreachable",
+                    [("MEMBER", link.other.id.name), ("ADDRESS", "\(link.other.address)"), ("REASON", reason)]))
+        }
+        dialLater(link)
+    }
+
+    private func dialLater(_ link: Outgoing) {
+        // Between half and all of the pause, so that members that lost each other at the same time do not return in step.
+        let nanoseconds = Int64.random(in: link.pause.nanoseconds / 2...link.pause.nanoseconds)
+        link.pause = min(.nanoseconds(link.pause.nanoseconds * 2), Self.longestPause)
+        let id = link.other.id
+        loop.scheduleTask(in: .nanoseconds(nanoseconds)) {
+            if let link = self.state.value.outgoing[id] { self.dial(link) }
+        }
+    }
+
+    // MARK: What was accepted
+
+    private func accepted(_ connection: FramedConnection) {
+        guard !state.value.isClosed else { return connection.close() }
+        state.value.incoming[ObjectIdentifier(connection)] = Incoming(connection: connection, member: nil)
+        connection.send(ByteBuffer(bytes: credentials.hello.encoded()))
+    }
+
+    private func received(_ frame: ByteBuffer, on connection: FramedConnection) {
+        let key = ObjectIdentifier(connection)
+        guard let incoming = state.value.incoming[key] else { return }
+        guard let member = incoming.member else { return greeted(frame, on: connection, key) }
+        do throws(WireFailure) {
+            deliver(try PeerMessage(decoding: Array(frame.readableBytesView)), member)
+        } catch {
+            refuse(connection, error.description)
+        }
+    }
+
+    private func greeted(_ frame: ByteBuffer, on connection: FramedConnection, _ key: ObjectIdentifier) {
+        let member: MemberID
+        do throws(HelloRefusal) {
+            member = try check(frame, of: connection, expecting: nil)
+        } catch {
+            return refuse(connection, error.description)
+        }
+        // It would not have dialled again if the earlier connection were of use to it.
+        for (earlier, incoming) in state.value.incoming where incoming.member == member {
+            state.value.incoming[earlier] = nil
+            incoming.connection.close()
+        }
+        state.value.incoming[key] = Incoming(connection: connection, member: member)
+    }
+
+    private func refuse(_ connection: FramedConnection, _ reason: String) {
+        log(LogRecord(.warning, "peer-reject", [("PEER", "\(connection.peer.remoteAddress)"), ("REASON", reason)]))
+        state.value.incoming[ObjectIdentifier(connection)] = nil
+        connection.close()
+    }
+
+    private func lost(_ connection: FramedConnection, reason: String) {
+        state.value.incoming[ObjectIdentifier(connection)] = nil
+    }
+
+    // MARK: Who it is
+
+    private struct HelloRefusal: Error, CustomStringConvertible {
+        let description: String
+        init(_ description: String) { self.description = description }
+    }
+
+    @discardableResult
+    private func check(
+        _ frame: ByteBuffer, of connection: FramedConnection, expecting expected: MemberID?
+    ) throws(HelloRefusal) -> MemberID {
+        let hello: PeerHello
+        do throws(WireFailure) {
+            hello = try PeerHello(decoding: Array(frame.readableBytesView))
+        } catch {
+            throw HelloRefusal("its first frame is no hello: \(error)")
+        }
+        let ours = credentials.hello
+        guard hello.protocolVersion == ours.protocolVersion else {
+            throw HelloRefusal("it speaks version \(hello.protocolVersion) of the peer protocol, this member \(ours.protocolVersion)")
+        }
+        guard hello.cluster == ours.cluster else { throw HelloRefusal("it belongs to another cluster, \(hello.cluster)") }
+        guard hello.incarnation == ours.incarnation else {
+            throw HelloRefusal("it belongs to another incarnation of this cluster (\(hello.incarnation.counter))")
+        }
+        guard connection.peer.role == .member(cluster: "\(ours.cluster)", id: hello.member.name) else {
+            throw HelloRefusal("it says it is member \(hello.member), its certificate says \(connection.peer)")
+        }
+        guard hello.member != ours.member else { throw HelloRefusal("it has this member's own id, \(hello.member)") }
+        guard state.value.outgoing[hello.member] != nil else { throw HelloRefusal("this cluster has no member \(hello.member)") }
+        if let expected, hello.member != expected { throw HelloRefusal("it is member \(hello.member)") }
+        return hello.member
+    }
+
+    /// The validity of certificates is not looked at here: a wrong clock must not cost the quorum.
+    private func policy(expecting id: MemberID?) -> TrustPolicy {
+        .members(
+            of: "\(credentials.hello.cluster)", roots: [credentials.clusterCA], id: id?.name, validity: .unchecked)
+    }
+
+    // MARK: State of the loop
+
+    private final class Outgoing {
+        let other: Other
+        var connection: FramedConnection?
+        var isDialling = false
+        /// The other side's hello was heard: it may be sent to.
+        var isUp = false
+        var upSince: NIODeadline?
+        var pause = PeerLinks.shortestPause
+        /// Why this side closes the connection.
+        var problem: String?
+        /// What the log has last said about it.
+        var lastProblem: String?
+        init(_ other: Other) { self.other = other }
+    }
+
+    private struct Incoming {
+        let connection: FramedConnection
+        /// Nil until its hello was heard.
+        var member: MemberID?
+    }
+
+    private final class State {
+        let outgoing: [MemberID: Outgoing]
+        var incoming: [ObjectIdentifier: Incoming] = [:]
+        var listener: FramedPeerListener?
+        var isClosed = false
+        init(_ others: [Other]) {
+            outgoing = Dictionary(uniqueKeysWithValues: others.map { ($0.id, Outgoing($0)) })
+        }
+    }
+}
