@@ -1,0 +1,51 @@
+// Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
+
+import Logging
+import Testing
+
+@testable import Platform
+
+@Suite("A log record")
+struct LogTests {
+    private let instant: Int64 = 1_795_456_800  // 2026-11-23T18:00:00Z
+
+    @Test("is a line with the action first and the other keys in order")
+    func line() {
+        let record = LogRecord(message: "pair-request", metadata: ["reqid": "00000000000000aa", "AGENT": "web-01", "STATUS": "pending"])
+        #expect(
+            record.line(level: .notice, secondsSince1970: instant)
+                == "2026-11-23T18:00:00Z notice  ACTION=pair-request AGENT=web-01 REQID=00000000000000aa STATUS=pending")
+    }
+
+    @Test("is aligned for every level", arguments: Logger.Level.allCases)
+    func levels(level: Logger.Level) {
+        let line = LogRecord(message: "x", metadata: [:]).line(level: level, secondsSince1970: 0)
+        let padding = String(repeating: " ", count: max(1, 8 - level.rawValue.count))
+        #expect(line == "1970-01-01T00:00:00Z \(level.rawValue)\(padding)ACTION=x")
+    }
+
+    @Test("puts values with white space in double quotes and never breaks its line")
+    func quotes() {
+        let record = LogRecord(message: "run", metadata: ["ERROR": "no route\nto host", "SCRIPT": "hello"])
+        #expect(record.text == "ACTION=run ERROR=\"no route to host\" SCRIPT=hello")
+    }
+
+    @Test("of free words keeps them, before its fields")
+    func freeText() {
+        #expect(
+            LogRecord(message: "The port is in use\nby an agent", metadata: ["PORT": "7443"]).text
+                == "The port is in use by an agent PORT=7443")
+    }
+
+    @Test("becomes fields that the journal accepts")
+    func journalFields() {
+        let record = LogRecord(
+            message: "renew", metadata: ["target": "web-01", "_HOSTNAME": "forged", "MESSAGE": "forged", "9x-y": "1\n2"])
+        #expect(
+            record.journalFields(level: .warning, identifier: "ced") == [
+                "MESSAGE=ACTION=renew F_9X_Y=\"1 2\" F__HOSTNAME=forged MESSAGE=forged TARGET=web-01", "PRIORITY=4",
+                "SYSLOG_IDENTIFIER=ced",
+                "ACTION=renew", "F_9X_Y=1 2", "F__HOSTNAME=forged", "TARGET=web-01",
+            ])
+    }
+}
