@@ -78,7 +78,7 @@ let package = Package(
             name: "ced", dependencies: ["Coordinator", "AgentLink", "PKI", "Platform", "Transport", arguments, logging],
             swiftSettings: settings),
         .executableTarget(
-            name: "cea", dependencies: ["Agent", "Platform", arguments, logging], swiftSettings: settings),
+            name: "cea", dependencies: ["Agent", "CtrlExec", "Platform", "Transport", arguments, logging, nio, nioPosix], swiftSettings: settings),
 
         // The proof.
         .target(
@@ -97,7 +97,7 @@ let package = Package(
         .testTarget(name: "PlatformTests", dependencies: ["Platform", "Simulation"], swiftSettings: settings),
         .testTarget(name: "PKITests", dependencies: ["PKI"], swiftSettings: settings),
         .testTarget(name: "TransportTests", dependencies: ["Transport"], swiftSettings: settings),
-        .testTarget(name: "AgentTests", dependencies: ["Agent"], swiftSettings: settings),
+        .testTarget(name: "AgentTests", dependencies: ["Agent", "CtrlExec", "PKI", "Transport", nio, nioPosix, logging], swiftSettings: settings),
         .testTarget(name: "CoordinatorTests", dependencies: ["Coordinator"], swiftSettings: settings),
         .testTarget(name: "EndToEndTests", dependencies: ["ced", "cea"], exclude: ["checks"], swiftSettings: settings),
         .testTarget(name: "TidyTests", swiftSettings: settings),

@@ -56,8 +56,8 @@ package enum AgentFiles {
 
     /// A temporary file in the same directory, made durable, then renamed over `path`: readers see the old or the new content, never half.
     package static func replace(_ path: String, with bytes: [UInt8], mode: UInt32, owner: FileOwner? = nil) throws(FileFailure) {
-        var template = Array((directory(of: path) + "/.cea-XXXXXX").utf8CString)
-        let descriptor = mkostemp(&template, O_CLOEXEC)
+        let temporary = "\(directory(of: path))/.cea-\(getpid())-\(String(UInt64.random(in: .min ... .max), radix: 16))"
+        let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { throw FileFailure("write", path, errno) }
         do throws(FileFailure) {
             defer { close(descriptor) }
@@ -66,12 +66,12 @@ package enum AgentFiles {
             try write(bytes, to: descriptor, path)
             guard fsync(descriptor) == 0 else { throw FileFailure("write", path, errno) }
         } catch {
-            unlink(template)
+            unlink(temporary)
             throw error
         }
-        guard rename(template, path) == 0 else {
+        guard rename(temporary, path) == 0 else {
             let code = errno
-            unlink(template)
+            unlink(temporary)
             throw FileFailure("write", path, code)
         }
         let parent = open(directory(of: path), O_RDONLY | O_DIRECTORY | O_CLOEXEC)
@@ -123,7 +123,9 @@ package enum AgentFiles {
         defer { closedir(stream) }
         var names: [String] = []
         while let entry = readdir(stream) {
-            let name = withUnsafePointer(to: &entry.pointee.d_name) { $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) } }
+            let name = withUnsafePointer(to: &entry.pointee.d_name) {
+                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+            }
             if name != ".", name != ".." { names.append(name) }
         }
         return names.sorted()

@@ -63,7 +63,8 @@ package struct AgentLayout: Hashable, Sendable {
     package func requiredConfiguration() throws(AgentFailure) -> AgentConfiguration {
         if let found = try configurationIfPresent() { return found }
         throw AgentFailure(
-            .configuration, "\(configuration): no such file; pair this agent with 'cea request-pairing --dispatcher HOST', or name another --config")
+            .configuration,
+            "\(configuration): no such file; pair this agent with 'cea request-pairing --dispatcher HOST', or name another --config")
     }
 
     /// The agent's own user, if it exists, we are root and the files lie in ctrl-exec's places.

@@ -38,27 +38,36 @@ package struct AuthHook: Sendable {
     }
 
     private struct Body: Encodable {
-        let action: String
-        let script: String
-        let hosts: [String]
-        let args: [String]
-        let username: String
-        let token: String
-        let source_ip: String
-        let timestamp: String
-        let dispatcher: String
-        let dispatcher_serial: String
-        let reqid = ""
+        let question: Question
+
+        private enum CodingKeys: String, CodingKey {
+            case action, script, hosts, args, username, token
+            case sourceAddress = "source_ip"
+            case timestamp, dispatcher
+            case dispatcherSerial = "dispatcher_serial"
+            case reqid
+        }
+
+        func encode(to encoder: any Encoder) throws {
+            var container = encoder.container(keyedBy: CodingKeys.self)
+            try container.encode(question.action, forKey: .action)
+            try container.encode(question.script, forKey: .script)
+            try container.encode([String](), forKey: .hosts)
+            try container.encode(question.args, forKey: .args)
+            try container.encode(question.username, forKey: .username)
+            try container.encode(question.token, forKey: .token)
+            try container.encode(question.sourceAddress, forKey: .sourceAddress)
+            try container.encode(question.timestamp, forKey: .timestamp)
+            try container.encode(question.dispatcher, forKey: .dispatcher)
+            try container.encode(question.dispatcherSerial, forKey: .dispatcherSerial)
+            try container.encode("", forKey: .reqid)
+        }
     }
 
     func ask(_ question: Question) async -> Verdict {
         guard AgentFiles.isExecutableFile(path) else { return .denied(reason: AgentErrors.hookMissing(path)) }
         ScriptRunner.ignoreBrokenPipes
-        let body = AgentJSON.encode(
-            Body(
-                action: question.action, script: question.script, hosts: [], args: question.args, username: question.username,
-                token: question.token, source_ip: question.sourceAddress, timestamp: question.timestamp, dispatcher: question.dispatcher,
-                dispatcher_serial: question.dispatcherSerial))
+        let body = AgentJSON.encode(Body(question: question))
         let environment = Environment.inherit.updating([
             "ENVEXEC_ACTION": question.action, "ENVEXEC_SCRIPT": question.script, "ENVEXEC_HOSTS": "",
             "ENVEXEC_ARGS": question.args.joined(separator: " "),

@@ -5,8 +5,6 @@
 
 import CtrlExec
 import Glibc
-import Subprocess
-import SystemPackage
 
 /// What the process is told, as JSON on its standard input.
 package struct DetachedRun: Codable, Sendable {
@@ -44,7 +42,8 @@ package struct DetachedRun: Codable, Sendable {
             return decided(.failed)
         }
         decided(.started)
-        let outcome = await ScriptRunner(stdinTimeoutSeconds: stdinTimeoutSeconds).run(path, arguments: arguments, context: Array(context.utf8))
+        let outcome = await ScriptRunner(stdinTimeoutSeconds: stdinTimeoutSeconds).run(
+            path, arguments: arguments, context: Array(context.utf8))
         record.status = "done"
         record.finished = ISO8601Time.text(unixSeconds: now())
         record.exit = outcome.exit
@@ -64,38 +63,18 @@ package enum DetachedLauncher: Sendable {
     case task
 
     func launch(_ run: DetachedRun, now: @escaping @Sendable () -> Int64) async -> DetachedRun.Decision {
-        await withCheckedContinuation { continuation in
-            switch self {
-            case .task: Task.detached { await run.perform(now: now) { continuation.resume(returning: $0) } }
-            case .process(let argument): Task.detached { await DetachedLauncher.spawn(run, argument) { continuation.resume(returning: $0) } }
-            }
+        if case .process(let argument) = self {
+            let word = await DetachedProcess.launch([argument], input: AgentJSON.encode(run))
+            return DetachedRun.Decision(rawValue: word.trimmedOfWhiteSpace) ?? .failed
+        }
+        return await withCheckedContinuation { continuation in
+            Task.detached { await run.perform(now: now) { continuation.resume(returning: $0) } }
         }
     }
 
-    /// Calls `decided` exactly once, and waits for the end of the process.
-    private static func spawn(_ run: DetachedRun, _ argument: String, decided: @escaping @Sendable (DetachedRun.Decision) -> Void) async {
-        ScriptRunner.ignoreBrokenPipes
-        var options = PlatformOptions()
-        options.createSession = true
-        let job = AgentJSON.encode(run)
-        let said = FirstWord(decided)
-        do {
-            _ = try await Subprocess.run(
-                .path("/proc/self/exe"), arguments: [argument], environment: .inherit, platformOptions: options, input: .inputWriter,
-                output: .sequence, error: .discarded
-            ) { execution in
-                _ = try await execution.standardInputWriter.write(job)
-                try await execution.standardInputWriter.finish()
-                var word: [UInt8] = []
-                for try await buffer in execution.standardOutput where word.count < 64 { buffer.bytes.withUnsafeBytes { word.append(contentsOf: $0) } }
-                said.say(DetachedRun.Decision(rawValue: String(decoding: word, as: UTF8.self).trimmedOfWhiteSpace) ?? .failed)
-            }
-        } catch {
-            // A process that did not start or ended before its word has decided nothing.
-        }
-        said.say(.failed)
-    }
+}
 
+extension DetachedRun {
     /// The body of the process: reads the run, says the decision on standard output and closes it.
     package static func main(now: @escaping @Sendable () -> Int64) async -> ExitCode {
         var bytes: [UInt8] = []
@@ -105,26 +84,8 @@ package enum DetachedLauncher: Sendable {
         await run.perform(now: now) { decision in
             let word = Array((decision.rawValue + "\n").utf8)
             _ = write(STDOUT_FILENO, word, word.count)
-            // The agent reads to the end of the stream.
-            let null = open("/dev/null", O_RDWR | O_CLOEXEC)
-            if null >= 0 {
-                for descriptor in [STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO] { dup2(null, descriptor) }
-                close(null)
-            }
+            DetachedProcess.leaveTerminal()
         }
         return .done
-    }
-}
-
-/// The first call counts.
-private final class FirstWord: @unchecked Sendable {
-    private let decided: @Sendable (DetachedRun.Decision) -> Void
-    // Both calls come from one task, one after the other.
-    private var isSaid = false
-    init(_ decided: @escaping @Sendable (DetachedRun.Decision) -> Void) { self.decided = decided }
-    func say(_ decision: DetachedRun.Decision) {
-        if isSaid { return }
-        isSaid = true
-        decided(decision)
     }
 }

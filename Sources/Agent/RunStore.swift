@@ -13,7 +13,8 @@ package struct RunStore: Sendable {
     /// Nil if there is none, or if it names another owner.
     package func record(_ reference: RunReference, of dispatcher: DispatcherID) -> (found: ResultAnswer?, otherOwner: Bool) {
         // A record that cannot be read is as good as none to a dispatcher.
-        guard let bytes = try? AgentFiles.read(path(dispatcher, reference)), let record = AgentJSON.decodeIfPossible(ResultAnswer.self, bytes)
+        guard let bytes = try? AgentFiles.read(path(dispatcher, reference)),
+            let record = AgentJSON.decodeIfPossible(ResultAnswer.self, bytes)
         else { return (nil, false) }
         return record.owner == dispatcher.text ? (record, false) : (nil, true)
     }
@@ -43,7 +44,9 @@ package struct RunStore: Sendable {
     }
 
     private func removeIfOld(_ path: String, _ nowSeconds: Int64) {
-        guard let modified = AgentFiles.modificationSeconds(path), nowSeconds - modified > Int64(Limits.resultRetentionSeconds) else { return }
+        guard let modified = AgentFiles.modificationSeconds(path), nowSeconds - modified > Int64(Limits.resultRetentionSeconds) else {
+            return
+        }
         AgentFiles.remove(path)
     }
 }

@@ -13,7 +13,9 @@ package struct SchemaSidecar: Hashable, Sendable {
     static func load(script path: String) throws(SchemaSkip) -> SchemaSidecar? {
         let file = path + ".schema.json"
         let bytes: [UInt8]?
-        do { bytes = try AgentFiles.readIfPresent(file, limitBytes: Limits.schemaBytes) } catch { throw SchemaSkip(reason: error.description) }
+        do { bytes = try AgentFiles.readIfPresent(file, limitBytes: Limits.schemaBytes) } catch {
+            throw SchemaSkip(reason: error.description)
+        }
         guard let bytes else { return nil }
         guard let schema = AgentJSON.decodeIfPossible(JSONValue.self, bytes), schema.isObject else {
             throw SchemaSkip(reason: "\(file) is no JSON object")
@@ -26,7 +28,9 @@ package struct SchemaSidecar: Hashable, Sendable {
     /// Its own `version` if that is a plain word, else a hash of its canonical form.
     private static func version(of schema: JSONValue) -> String {
         if case .text(let text)? = schema["version"], (1...64).contains(text.utf8.count), !text.hasPrefix("sha256:"),
-            text.utf8.allSatisfy({ (48...57).contains($0) || (65...90).contains($0) || (97...122).contains($0) || [45, 46, 95].contains($0) })
+            text.utf8.allSatisfy({
+                (48...57).contains($0) || (65...90).contains($0) || (97...122).contains($0) || [45, 46, 95].contains($0)
+            })
         {
             return text
         }

@@ -63,7 +63,7 @@ package struct ScriptRunner: Sendable {
                 case .exited(let code): Int64(code)
                 case .signaled: 126
                 }
-            let (stdout, stderr, unread) = result.closureOutput
+            let (stdout, stderr, unread) = result.closureResult
             var errors = stderr.text
             for (name, output) in [("stdout", stdout), ("stderr", stderr)] where output.dropped > 0 {
                 if !errors.isEmpty, !errors.hasSuffix("\n") { errors += "\n" }

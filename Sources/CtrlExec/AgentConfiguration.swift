@@ -43,6 +43,21 @@ package struct AgentConfiguration: Hashable, Sendable {
     /// Keys of other releases, accepted without a word because they change nothing that we do.
     private static let silentKeys = ["dispatcher_serial_path", "pairing_port", "sandbox", "writable_paths"]
 
+    /// What pairing assumes where there is no file yet.
+    package init(
+        port: UInt16, cert: String, key: String, ca: String, revokedSerials: String, trustedDispatchers: String, runsDirectory: String,
+        stagedCertificate: String
+    ) {
+        self.port = port
+        self.cert = cert
+        self.key = key
+        self.ca = ca
+        self.revokedSerials = revokedSerials
+        self.trustedDispatchers = trustedDispatchers
+        self.runsDirectory = runsDirectory
+        self.stagedCertificate = stagedCertificate
+    }
+
     package init(text: String, path: String) throws(ConfigurationError) {
         var values: [(key: String, value: String, line: Int)] = []
         var section: String?
