@@ -1,21 +1,9 @@
 // Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
 
-// The agent's files: whole reads with a limit, atomic replacement with mode and owner, advisory locks.
+// What the agent needs of files beyond whole reads and whole writes: owners, links, directories, advisory locks.
 
 import Glibc
-
-/// What the system said about a file.
-package struct FileFailure: Error, Hashable, Sendable, CustomStringConvertible {
-    package let description: String
-    package let code: Int32
-
-    init(_ action: String, _ path: String, _ code: Int32) {
-        self.code = code
-        let advice = code == EACCES || code == EPERM ? " (run as root, or as the agent's user ctrl-exec-agent)" : ""
-        description = "cannot \(action) \(path): \(String(cString: strerror(code)))\(advice)"
-    }
-    package var isMissing: Bool { code == ENOENT }
-}
+import Platform
 
 /// Whom new files belong to; nil where the process's own user is right.
 package struct FileOwner: Hashable, Sendable {
@@ -24,87 +12,32 @@ package struct FileOwner: Hashable, Sendable {
 }
 
 package enum AgentFiles {
-    /// Nothing that the agent reads is larger.
-    package static let limitBytes = 67_108_864
-
-    /// The whole file. A file over the limit is an error, never half read.
-    package static func read(_ path: String, limitBytes: Int = limitBytes) throws(FileFailure) -> [UInt8] {
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { throw FileFailure("read", path, errno) }
-        defer { close(descriptor) }
-        var result: [UInt8] = []
-        var buffer = [UInt8](repeating: 0, count: 65_536)
-        while true {
-            let count = Glibc.read(descriptor, &buffer, buffer.count)
-            if count < 0 {
-                if errno == EINTR { continue }
-                throw FileFailure("read", path, errno)
-            }
-            if count == 0 { return result }
-            guard result.count + count <= limitBytes else { throw FileFailure("read", path, EFBIG) }
-            result.append(contentsOf: buffer.prefix(count))
-        }
-    }
-
     /// Nil if there is no such file.
-    package static func readIfPresent(_ path: String, limitBytes: Int = limitBytes) throws(FileFailure) -> [UInt8]? {
-        do { return try read(path, limitBytes: limitBytes) } catch {
+    package static func readIfPresent(_ path: String, limit: Int = 1 << 20) throws(FileProblem) -> [UInt8]? {
+        do { return try DurableFile.read(path, limit: limit) } catch {
             if error.isMissing { return nil }
             throw error
         }
     }
 
-    /// A temporary file in the same directory, made durable, then renamed over `path`: readers see the old or the new content, never half.
-    package static func replace(_ path: String, with bytes: [UInt8], mode: UInt32, owner: FileOwner? = nil) throws(FileFailure) {
-        let temporary = "\(directory(of: path))/.cea-\(getpid())-\(String(UInt64.random(in: .min ... .max), radix: 16))"
-        let descriptor = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
-        guard descriptor >= 0 else { throw FileFailure("write", path, errno) }
-        do throws(FileFailure) {
-            defer { close(descriptor) }
-            guard fchmod(descriptor, mode) == 0 else { throw FileFailure("set the mode of", path, errno) }
-            if let owner, fchown(descriptor, owner.user, owner.group) != 0 { throw FileFailure("set the owner of", path, errno) }
-            try write(bytes, to: descriptor, path)
-            guard fsync(descriptor) == 0 else { throw FileFailure("write", path, errno) }
-        } catch {
-            unlink(temporary)
-            throw error
-        }
-        guard rename(temporary, path) == 0 else {
-            let code = errno
-            unlink(temporary)
-            throw FileFailure("write", path, code)
-        }
-        let parent = open(directory(of: path), O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-        if parent >= 0 {
-            fsync(parent)
-            close(parent)
-        }
+    /// Whole or not at all; then given to its owner.
+    package static func replace(_ path: String, with bytes: [UInt8], mode: UInt32, owner: FileOwner? = nil) throws(FileProblem) {
+        try DurableFile.write(bytes, to: path, mode: mode)
+        if let owner, chown(path, owner.user, owner.group) != 0 { throw FileProblem("set the owner of", path) }
     }
 
-    private static func write(_ bytes: [UInt8], to descriptor: Int32, _ path: String) throws(FileFailure) {
-        var written = 0
-        while written < bytes.count {
-            let count = bytes.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress?.advanced(by: written), bytes.count - written) }
-            if count < 0 {
-                if errno == EINTR { continue }
-                throw FileFailure("write", path, errno)
-            }
-            written += count
-        }
+    /// With the directories above it; the last one gets the mode, and the owner, if it is made here.
+    package static func makeDirectory(_ path: String, mode: UInt32, owner: FileOwner? = nil) throws(FileProblem) {
+        if isDirectory(path) { return }
+        try DurableFile.makeDirectory(path, mode: mode)
+        if let owner, chown(path, owner.user, owner.group) != 0 { throw FileProblem("set the owner of", path) }
     }
 
-    /// With the directories above it; the last one gets the mode and the owner if it is made here.
-    package static func makeDirectory(_ path: String, mode: UInt32, owner: FileOwner? = nil) throws(FileFailure) {
+    private static func isDirectory(_ path: String) -> Bool {
         var status = stat()
-        if stat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR { return }
-        let parent = directory(of: path)
-        if parent != path, parent != "." { try makeDirectory(parent, mode: 0o755) }
-        guard mkdir(path, mode) == 0 || errno == EEXIST else { throw FileFailure("make the directory", path, errno) }
-        if let owner, chown(path, owner.user, owner.group) != 0 { throw FileFailure("set the owner of", path, errno) }
+        return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
     }
 
-    package static func remove(_ path: String) { unlink(path) }
-    package static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
     package static func isExecutableFile(_ path: String) -> Bool {
         var status = stat()
         return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFREG && access(path, X_OK) == 0
@@ -148,14 +81,14 @@ final class FileLock: Sendable {
     private let descriptor: Int32
 
     /// Nil if somebody else holds it.
-    init?(_ path: String) throws(FileFailure) {
+    init?(_ path: String) throws(FileProblem) {
         let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o640)
-        guard descriptor >= 0 else { throw FileFailure("open the lock", path, errno) }
+        guard descriptor >= 0 else { throw FileProblem("open the lock", path) }
         guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
             let code = errno
             close(descriptor)
             if code == EWOULDBLOCK { return nil }
-            throw FileFailure("lock", path, code)
+            throw FileProblem("lock", path, code)
         }
         self.descriptor = descriptor
     }

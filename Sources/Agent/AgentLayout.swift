@@ -4,6 +4,7 @@
 
 import CtrlExec
 import Glibc
+import Platform
 
 package struct AgentLayout: Hashable, Sendable {
     /// Given by `--directory`; nil: ctrl-exec's places.
@@ -51,7 +52,7 @@ package struct AgentLayout: Hashable, Sendable {
     /// Nil if there is none.
     package func configurationIfPresent() throws(AgentFailure) -> AgentConfiguration? {
         let bytes: [UInt8]?
-        do { bytes = try AgentFiles.readIfPresent(configuration, limitBytes: 1_048_576) } catch {
+        do { bytes = try AgentFiles.readIfPresent(configuration, limit: 1_048_576) } catch {
             throw AgentFailure(.configuration, error.description)
         }
         guard let bytes else { return nil }

@@ -4,6 +4,7 @@
 
 import CtrlExec
 import Logging
+import Platform
 
 package struct AgentLog: Sendable {
     package let logger: Logger
@@ -14,7 +15,6 @@ package struct AgentLog: Sendable {
     func error(_ action: String, _ fields: (String, (any CustomStringConvertible)?)...) { write(.error, action, fields) }
 
     private func write(_ level: Logger.Level, _ action: String, _ fields: [(String, (any CustomStringConvertible)?)]) {
-        let line = LogLine(action, fields.compactMap { key, value in value.map { LogLine.Field(key, $0.description) } })
-        logger.log(level: level, "\(line)")
+        logger.log(level, LogLine(action, fields.compactMap { key, value in value.map { LogLine.Field(key, $0.description) } }))
     }
 }

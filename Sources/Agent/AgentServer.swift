@@ -3,6 +3,7 @@
 // The agent's port: TLS and HTTP come from Transport, answers from the service; here is who is let in at all, and what is said about the rest.
 
 import CtrlExec
+import Platform
 import NIOCore
 import Transport
 

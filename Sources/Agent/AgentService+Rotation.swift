@@ -3,6 +3,8 @@
 // `POST /rotate-serial` (protocol page, 6.6): which serials of a dispatcher the agent obeys.
 
 import CtrlExec
+import Platform
+import Platform
 
 extension AgentService {
     enum TrustChange: String {
@@ -12,7 +14,7 @@ extension AgentService {
 
     enum TrustChangeFailure: Error {
         case notOwned(DispatcherID)
-        case file(FileFailure)
+        case file(FileProblem)
     }
 
     func rotate(_ body: [UInt8], _ caller: Caller) async -> AgentAnswer {

@@ -3,6 +3,7 @@
 // `POST /run` (protocol page, 6.1, 6.2), and the rotation script of 0.9 and 0.10, which an agent of ours needs nobody to install.
 
 import CtrlExec
+import Platform
 
 extension AgentService {
     func run(_ body: [UInt8], _ caller: Caller, _ snapshot: AgentState.Snapshot) async -> AgentAnswer {

@@ -108,7 +108,7 @@ package final class AgentService: Sendable {
         return AgentAnswer(
             200,
             PingAnswer(
-                host: host, version: Release.version, expiry: OpenSSLTime.text(unixSeconds: snapshot.identity.certificate.notAfter),
+                host: host, version: Release.agentVersion, expiry: OpenSSLTime.text(unixSeconds: snapshot.identity.certificate.notAfter),
                 reqid: reqid, staged: StagedCertificate(state.configuration).isStaged))
     }
 
@@ -130,7 +130,7 @@ package final class AgentService: Sendable {
         }
         log.info("capabilities", ("PEER", caller.address), ("DISPATCHER", caller.dispatcher), ("SCRIPTS", scripts.count))
         let tags = JSONValue.object(members: state.configuration.tags.map { .init($0.key, .text($0.value)) })
-        return AgentAnswer(200, CapabilitiesAnswer(host: host, version: Release.version, scripts: scripts, tags: tags))
+        return AgentAnswer(200, CapabilitiesAnswer(host: host, version: Release.agentVersion, scripts: scripts, tags: tags))
     }
 
     private func result(_ reference: RunReference, _ caller: Caller) -> AgentAnswer {

@@ -4,6 +4,7 @@
 
 import CtrlExec
 import PKI
+import Platform
 import Synchronization
 import Transport
 
@@ -69,14 +70,14 @@ package final class AgentState: Sendable {
     }
 
     /// Changes the map on disk, then here. The file is read anew: pairing writes to it too.
-    func changeTrust(_ change: (inout TrustedDispatchers) -> Void) throws(FileFailure) {
-        try mapEditing.withLock { _ throws(FileFailure) in
+    func changeTrust(_ change: (inout TrustedDispatchers) -> Void) throws(FileProblem) {
+        try mapEditing.withLock { _ throws(FileProblem) in
             let trusted = try AgentState.editMap(configuration.trustedDispatchers, owner: nil, change)
             snapshot.withLock { $0.trusted = trusted }
         }
     }
 
-    static func editMap(_ path: String, owner: FileOwner?, _ change: (inout TrustedDispatchers) -> Void) throws(FileFailure)
+    static func editMap(_ path: String, owner: FileOwner?, _ change: (inout TrustedDispatchers) -> Void) throws(FileProblem)
         -> TrustedDispatchers
     {
         var trusted = TrustedDispatchers(text: String(decoding: try AgentFiles.readIfPresent(path) ?? [], as: UTF8.self))
@@ -85,8 +86,8 @@ package final class AgentState: Sendable {
         return trusted
     }
 
-    private static func allowlist(_ layout: AgentLayout, _ log: AgentLog) throws(FileFailure) -> Allowlist {
-        let bytes = try AgentFiles.read(layout.allowlist, limitBytes: 8_388_608)
+    private static func allowlist(_ layout: AgentLayout, _ log: AgentLog) throws(FileProblem) -> Allowlist {
+        let bytes = try DurableFile.read(layout.allowlist, limit: 8_388_608)
         let allowlist = Allowlist(text: String(decoding: bytes, as: UTF8.self), path: layout.allowlist)
         for warning in allowlist.warnings { log.warning("config-warn", ("MSG", warning.description)) }
         return allowlist
@@ -102,7 +103,7 @@ package final class AgentState: Sendable {
         return sidecars
     }
 
-    private static func revoked(_ configuration: AgentConfiguration, _ log: AgentLog) throws(FileFailure) -> RevokedSerials {
+    private static func revoked(_ configuration: AgentConfiguration, _ log: AgentLog) throws(FileProblem) -> RevokedSerials {
         guard let bytes = try AgentFiles.readIfPresent(configuration.revokedSerials) else {
             log.info("revoked-serials-absent", ("PATH", configuration.revokedSerials), ("REASON", "no such file; nothing is revoked"))
             return RevokedSerials()
@@ -114,13 +115,13 @@ package final class AgentState: Sendable {
         return revoked
     }
 
-    private static func trusted(_ configuration: AgentConfiguration) throws(FileFailure) -> TrustedDispatchers {
+    private static func trusted(_ configuration: AgentConfiguration) throws(FileProblem) -> TrustedDispatchers {
         TrustedDispatchers(text: String(decoding: try AgentFiles.readIfPresent(configuration.trustedDispatchers) ?? [], as: UTF8.self))
     }
 
     private static func identity(_ configuration: AgentConfiguration) throws(AgentFailure) -> (TLSIdentity, [Certificate]) {
         func bytes(_ path: String) throws(AgentFailure) -> [UInt8] {
-            do { return try AgentFiles.read(path, limitBytes: 1_048_576) } catch {
+            do { return try DurableFile.read(path, limit: 1_048_576) } catch {
                 let advice = error.isMissing ? "; this agent is not paired, run 'cea request-pairing --dispatcher HOST'" : ""
                 throw AgentFailure(.configuration, error.description + advice)
             }

@@ -4,7 +4,6 @@
 // A certificate in the map passes whatever its address did before: a dispatcher is never shut out by others behind the same address.
 
 import CtrlExec
-import Glibc
 import Synchronization
 import Transport
 
@@ -55,9 +54,10 @@ final class Gate: Sendable {
     func clear() { limiter.withLock { $0.clear() } }
 }
 
+private let start = ContinuousClock.now
+
 /// Counts on while the machine sleeps, and never jumps.
 private func bootMilliseconds() -> UInt64 {
-    var time = timespec()
-    clock_gettime(CLOCK_BOOTTIME, &time)
-    return UInt64(time.tv_sec) * 1_000 + UInt64(time.tv_nsec) / 1_000_000
+    let elapsed = start.duration(to: .now).components
+    return UInt64(elapsed.seconds) * 1_000 + UInt64(elapsed.attoseconds / 1_000_000_000_000_000)
 }

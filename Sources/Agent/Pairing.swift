@@ -8,6 +8,7 @@ import Glibc
 import NIOCore
 import NIOPosix
 import PKI
+import Platform
 import Transport
 
 package struct Pairing: Sendable {
@@ -130,7 +131,7 @@ package struct Pairing: Sendable {
 
     /// Before any network use: the places that will be written to.
     private func prepare(_ configuration: AgentConfiguration) throws {
-        do throws(FileFailure) {
+        do throws(FileProblem) {
             if let directory = layout.directory { try AgentFiles.makeDirectory(directory, mode: 0o700) }
         } catch { throw AgentFailure(.permission, error.description) }
         for path in Set([configuration.cert, configuration.key, configuration.ca].map(AgentFiles.directory(of:))).sorted()
@@ -210,11 +211,11 @@ package struct Pairing: Sendable {
                 let text = layout.configurationText(configuration)
                 try AgentFiles.replace(layout.configuration, with: Array(text.utf8), mode: 0o644)
             }
-            if !AgentFiles.exists(layout.allowlist) {
+            if !DurableFile.exists(layout.allowlist) {
                 let text = "# What dispatchers may run here, one 'name = /absolute/path' a line. Reload with SIGHUP.\n"
                 try AgentFiles.replace(layout.allowlist, with: Array(text.utf8), mode: 0o644)
             }
-        } catch let failure as FileFailure {
+        } catch let failure as FileProblem {
             throw AgentFailure(.permission, "paired, but \(failure)")
         }
     }

@@ -3,6 +3,7 @@
 // Results of asynchronous runs on disk, by the dispatcher that asked (protocol page, 11).
 
 import CtrlExec
+import Platform
 
 package struct RunStore: Sendable {
     package let directory: String
@@ -13,19 +14,19 @@ package struct RunStore: Sendable {
     /// Nil if there is none, or if it names another owner.
     package func record(_ reference: RunReference, of dispatcher: DispatcherID) -> (found: ResultAnswer?, otherOwner: Bool) {
         // A record that cannot be read is as good as none to a dispatcher.
-        guard let bytes = try? AgentFiles.read(path(dispatcher, reference)),
+        guard let bytes = try? DurableFile.read(path(dispatcher, reference), limit: Limits.answerBytes),
             let record = AgentJSON.decodeIfPossible(ResultAnswer.self, bytes)
         else { return (nil, false) }
         return record.owner == dispatcher.text ? (record, false) : (nil, true)
     }
 
-    func write(_ record: ResultAnswer, _ reference: RunReference, of dispatcher: DispatcherID) throws(FileFailure) {
+    func write(_ record: ResultAnswer, _ reference: RunReference, of dispatcher: DispatcherID) throws(FileProblem) {
         try AgentFiles.makeDirectory("\(directory)/\(dispatcher)", mode: 0o750)
         try AgentFiles.replace(path(dispatcher, reference), with: AgentJSON.encode(record), mode: 0o640)
     }
 
     /// One detached run per script name, whoever asked; nil while one is going on.
-    func lock(_ script: ScriptName) throws(FileFailure) -> FileLock? {
+    func lock(_ script: ScriptName) throws(FileProblem) -> FileLock? {
         try AgentFiles.makeDirectory("\(directory)/.locks", mode: 0o750)
         return try FileLock("\(directory)/.locks/\(script).lock")
     }
@@ -47,6 +48,7 @@ package struct RunStore: Sendable {
         guard let modified = AgentFiles.modificationSeconds(path), nowSeconds - modified > Int64(Limits.resultRetentionSeconds) else {
             return
         }
-        AgentFiles.remove(path)
+        // One that stays is swept the next time.
+        try? DurableFile.remove(path)
     }
 }

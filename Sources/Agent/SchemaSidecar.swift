@@ -4,6 +4,7 @@
 
 import CtrlExec
 import PKI
+import Platform
 
 package struct SchemaSidecar: Hashable, Sendable {
     let schema: JSONValue
@@ -13,7 +14,7 @@ package struct SchemaSidecar: Hashable, Sendable {
     static func load(script path: String) throws(SchemaSkip) -> SchemaSidecar? {
         let file = path + ".schema.json"
         let bytes: [UInt8]?
-        do { bytes = try AgentFiles.readIfPresent(file, limitBytes: Limits.schemaBytes) } catch {
+        do { bytes = try AgentFiles.readIfPresent(file, limit: Limits.schemaBytes) } catch {
             throw SchemaSkip(reason: error.description)
         }
         guard let bytes else { return nil }

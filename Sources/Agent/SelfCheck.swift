@@ -4,6 +4,7 @@
 
 import CtrlExec
 import PKI
+import Platform
 import Transport
 
 package struct SelfCheck: Sendable {
@@ -32,9 +33,9 @@ package struct SelfCheck: Sendable {
     /// Whether key, certificate and CA are there and belong together.
     package func pairing(_ configuration: AgentConfiguration) -> Finding {
         do {
-            let key = try PrivateKey(pem: AgentFiles.read(configuration.key))
-            let certificate = try Certificate(pem: AgentFiles.read(configuration.cert))
-            let roots = try Certificate.all(inPEM: AgentFiles.read(configuration.ca))
+            let key = try PrivateKey(pem: DurableFile.read(configuration.key))
+            let certificate = try Certificate(pem: DurableFile.read(configuration.cert))
+            let roots = try Certificate.all(inPEM: DurableFile.read(configuration.ca))
             guard key.matches(certificate) else { throw PKIFailure("the key in \(configuration.key) is not that of \(configuration.cert)") }
             try verify(chain: [certificate], roots: roots, at: wallClockSeconds())
             let expiry = OpenSSLTime.text(unixSeconds: certificate.notAfter)
@@ -59,7 +60,7 @@ package struct SelfCheck: Sendable {
 
     private func scripts(_ configuration: AgentConfiguration) -> [Finding] {
         do {
-            let bytes = try AgentFiles.read(layout.allowlist)
+            let bytes = try DurableFile.read(layout.allowlist)
             let allowlist = Allowlist(text: String(decoding: bytes, as: UTF8.self), path: layout.allowlist)
             return allowlist.warnings.map { Finding(isFine: false, text: $0.description) }
                 + allowlist.scripts.map { script in

@@ -4,12 +4,13 @@
 
 import CtrlExec
 import PKI
+import Platform
 
 package struct StagedCertificate: Sendable {
     private let configuration: AgentConfiguration
     package init(_ configuration: AgentConfiguration) { self.configuration = configuration }
 
-    package var isStaged: Bool { AgentFiles.exists(configuration.stagedCertificate) }
+    package var isStaged: Bool { DurableFile.exists(configuration.stagedCertificate) }
 
     /// Why a certificate is not taken, in the original's words.
     package struct Refusal: Error, Sendable { package let text: String }
@@ -26,10 +27,10 @@ package struct StagedCertificate: Sendable {
     }
 
     private func check(_ pem: [UInt8], _ nowSeconds: Int64) throws(Refusal) -> Certificate {
-        guard let ca = try? AgentFiles.read(configuration.ca), let roots = try? Certificate.all(inPEM: ca) else {  // said as one thing
+        guard let ca = try? DurableFile.read(configuration.ca), let roots = try? Certificate.all(inPEM: ca) else {  // said as one thing
             throw Refusal(text: AgentErrors.caNotFound(configuration.ca))
         }
-        guard let keyPEM = try? AgentFiles.read(configuration.key), let key = try? PrivateKey(pem: keyPEM) else {  // said as one thing
+        guard let keyPEM = try? DurableFile.read(configuration.key), let key = try? PrivateKey(pem: keyPEM) else {  // said as one thing
             throw Refusal(text: AgentErrors.keyNotFound(configuration.key))
         }
         let certificate: Certificate
@@ -54,7 +55,7 @@ package struct StagedCertificate: Sendable {
             } catch let refusal as Refusal {
                 log.warning("cert-promote", ("STATUS", "rejected"), ("REASON", refusal.text))
             }
-            AgentFiles.remove(configuration.stagedCertificate)
+            try DurableFile.remove(configuration.stagedCertificate)
         } catch {
             // A file that only root may write: the staged one waits for somebody who may.
             log.warning("cert-promote", ("STATUS", "waiting"), ("REASON", "\(error)"))

@@ -7,6 +7,7 @@ import ArgumentParser
 import CtrlExec
 import Glibc
 import Logging
+import Platform
 
 @main struct Cea: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -42,7 +43,5 @@ func say(_ line: String) {
     _ = write(STDERR_FILENO, bytes, bytes.count)
 }
 
-/// Log lines on standard error, which the service manager keeps.
-func makeLog() -> AgentLog {
-    AgentLog(Logger(label: "ctrl-exec-agent") { StreamLogHandler.standardError(label: $0) })
-}
+/// Log lines on standard error, or in the journal if systemd reads it.
+func makeLog() -> AgentLog { AgentLog(Logger(label: "cea", factory: { _ in LogOutput(identifier: "ctrl-exec-agent") })) }

@@ -24,7 +24,7 @@ struct RequestPairingCommand: AsyncParsableCommand {
     @Option(help: "The dispatcher's pairing port.") var port: Int?
     @Option(help: "The port on which this agent serves (default: that of agent.conf, else 7443).") var agentPort: UInt16?
     @Option(help: "How the dispatcher should find this agent: ip or hostname.") var lookupBy: LookupBy?
-    @Option(help: "The name to register (default: this host's).") var hostname: String?
+    @Option(name: [.long, .customLong("name")], help: "The name to register (default: this host's).") var hostname: String?
     @Option(help: "The kind of key: p256, rsa3072 or rsa4096. Dispatchers of ctrl-exec 0.12 take RSA only.") var keyType = Pairing.KeyType
         .rsa3072
     @Flag(help: "Print the request's id on standard output and wait in the background.") var background = false
@@ -36,7 +36,10 @@ struct RequestPairingCommand: AsyncParsableCommand {
         if let timeout, !(1...Limits.pairingWaitSeconds).contains(timeout) {
             throw ValidationError("--timeout must be from 1 to \(Limits.pairingWaitSeconds), not \(timeout)")
         }
-        guard endpoint != nil else { throw ValidationError("--dispatcher must be HOST or HOST:PORT, not '\(dispatcher)'") }
+        guard endpoint != nil else {
+            throw ValidationError(
+                "--dispatcher must be HOST or HOST:PORT (then without --port, for this agent's own is --agent-port), not '\(dispatcher)'")
+        }
     }
 
     private var endpoint: (host: String, port: Int)? {
@@ -46,7 +49,9 @@ struct RequestPairingCommand: AsyncParsableCommand {
             dispatcher.hasPrefix("[") ? dispatcher[..<colon].hasSuffix("]") : dispatcher.firstIndex(of: ":") == colon
         {
             guard let given = Int(dispatcher[dispatcher.index(after: colon)...]) else { return nil }
-            (host, number) = (String(dispatcher[..<colon]), port ?? given)
+            // Twice the same thing; this agent's own port is --agent-port.
+            if port != nil { return nil }
+            (host, number) = (String(dispatcher[..<colon]), given)
         }
         if host.hasPrefix("["), host.hasSuffix("]") { host = String(host.dropFirst().dropLast()) }
         return host.isEmpty || !(1...65_535).contains(number) ? nil : (host, number)

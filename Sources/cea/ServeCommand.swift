@@ -7,6 +7,7 @@ import ArgumentParser
 import CtrlExec
 import NIOCore
 import NIOPosix
+import Platform
 
 struct ServeCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -18,17 +19,20 @@ struct ServeCommand: AsyncParsableCommand {
     func run() async throws {
         let log = makeLog()
         do {
-            let signals = Signals()
+            let signals = try TerminationSignals.stream()
             let state = try AgentState(layout: files.layout, log: log)
             let service = AgentService(state: state, launcher: .process(argument: DetachedRunCommand.name))
             let server = try await AgentServer.start(service, listen: listen, on: MultiThreadedEventLoopGroup.singleton)
-            for await signal in signals.stream {
-                if signal != .reload { break }
+            let manager = ServiceManager()
+            manager.ready(status: "serves port \(server.port)")
+            for await signal in signals {
+                if signal != .hangUp { break }
                 server.reload()
             }
+            manager.stopping()
             await server.stop(drainSeconds: 5)
-        } catch {
-            end(error)
+        } catch let failure as AgentFailure {
+            end(failure)
         }
     }
 }
