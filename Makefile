@@ -41,9 +41,10 @@ else
 	.build-release/release/ced-sim --seeds $(SEEDS) --workers $(JOBS)
 endif
 
-bench: release ## fail-over and first-run times
+bench: release ## fail-over and first-run times, and quiet under load
 	@ops/bench/failover .build-release/release
 	@ops/bench/first-run .build-release/release
+	@ops/bench/quiet .build-release/release
 
 clean: ## remove what was built
 	rm -rf .build .build-release .demo
