@@ -23,7 +23,7 @@ struct ServeCommand: AsyncParsableCommand {
             let state = try AgentState(layout: files.layout, log: log)
             let service = AgentService(state: state, launcher: .process(argument: DetachedRunCommand.name))
             let server = try await AgentServer.start(service, listen: listen, on: MultiThreadedEventLoopGroup.singleton)
-            let manager = ServiceManager()
+            let manager = ServiceNotifier()
             manager.ready(status: "serves port \(server.port)")
             for await signal in signals {
                 if signal != .hangUp { break }

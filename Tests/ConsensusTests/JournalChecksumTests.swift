@@ -1,5 +1,7 @@
 // Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
 
+// The journal's checksum against its definition, and what it is there to find.
+
 import Consensus
 import Testing
 

@@ -86,7 +86,7 @@ struct JournalCrashTests {
         return disk.counts.operations - before
     }
 
-    @Test("gives back all that was flushed, and of the rest whole writes only", arguments: 1...100 as ClosedRange<UInt64>)
+    @Test("gives back all that was flushed, and of the rest whole writes only", arguments: 1...40 as ClosedRange<UInt64>)
     func crashAtEveryOperation(seed: UInt64) throws {
         let total = try operations(seed: seed)
         var counts = SimulatedDisk.Counts()
@@ -132,7 +132,7 @@ struct JournalCrashTests {
         #expect(counts.lossyCrashes > 0 && counts.tornSectors > 0, "the crashes were to tear something: \(counts)")
     }
 
-    @Test("while it was being made is none, or whole", arguments: 1...200 as ClosedRange<UInt64>)
+    @Test("while it was being made is none, or whole", arguments: 1...60 as ClosedRange<UInt64>)
     func crashDuringCreation(seed: UInt64) throws {
         var operation: UInt64 = 0
         var created = false

@@ -32,7 +32,7 @@ struct JournalDamageTests {
         }
     }
 
-    @Test("with any one byte changed is whole or refused", arguments: files, [0x01, 0x80, 0xff] as [UInt8])
+    @Test("with any one byte changed is whole or refused", arguments: files, [0x01, 0xff] as [UInt8])
     func everyByte(file: FileName, bits: UInt8) throws {
         let (journal, held) = try JournalFixture.threeSegments()
         var intact = journal.disk

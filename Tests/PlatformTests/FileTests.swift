@@ -1,5 +1,7 @@
 // Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
 
+// Files that must be whole or absent, and the lock of a state directory.
+
 import Glibc
 import Platform
 import Testing

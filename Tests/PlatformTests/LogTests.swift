@@ -1,5 +1,7 @@
 // Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
 
+// How a log record looks on a terminal and in systemd's journal.
+
 import Logging
 import Testing
 

@@ -39,7 +39,7 @@ struct ProcessTests {
         let socket = try NotifySocket(in: directory)
         setenv("NOTIFY_SOCKET", socket.path, 1)
         defer { unsetenv("NOTIFY_SOCKET") }
-        let manager = ServiceManager()
+        let manager = ServiceNotifier()
         manager.ready(status: "leader, term 7, 3/3 members")
         #expect(socket.receive() == "READY=1\nSTATUS=leader, term 7, 3/3 members")
         manager.status("follower\nREADY=1")
@@ -53,20 +53,20 @@ struct ProcessTests {
 
     @Test("knows its watchdog's interval, and that there is none")
     func watchdog() {
-        #expect(ServiceManager().watchdogInterval == nil)
+        #expect(ServiceNotifier().watchdogInterval == nil)
         setenv("WATCHDOG_USEC", "3000000", 1)
         defer { unsetenv("WATCHDOG_USEC") }
-        #expect(ServiceManager().watchdogInterval == .seconds(3))
+        #expect(ServiceNotifier().watchdogInterval == .seconds(3))
         setenv("WATCHDOG_PID", "1", 1)
         defer { unsetenv("WATCHDOG_PID") }
-        #expect(ServiceManager().watchdogInterval == nil, "it is another process's watchdog")
+        #expect(ServiceNotifier().watchdogInterval == nil, "it is another process's watchdog")
     }
 
     @Test("without a service manager tells nobody and does not fail")
     func noManager() {
         unsetenv("NOTIFY_SOCKET")
-        ServiceManager().ready()
-        #expect(ServiceManager().inheritedSockets.isEmpty)
+        ServiceNotifier().ready()
+        #expect(ServiceNotifier().inheritedSockets.isEmpty)
     }
 
     @Test("hears its signals in order and outlives a broken pipe")

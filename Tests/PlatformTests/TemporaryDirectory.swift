@@ -1,5 +1,7 @@
 // Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
 
+// A place on the real disk for a test.
+
 import Glibc
 
 /// A directory of its own for one test; gone with the value's last owner.

@@ -173,7 +173,7 @@ final class RunningMember: Sendable {
     /// Held for as long as the member runs.
     private let lock: DirectoryLock
     private let logger: Logger
-    private let service = ServiceManager()
+    private let service = ServiceNotifier()
 
     init(
         runner: MemberRunner, journal: Journal<FileDisk>, group: MultiThreadedEventLoopGroup, lock: DirectoryLock, logger: Logger,

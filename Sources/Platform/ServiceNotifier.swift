@@ -5,7 +5,7 @@
 import CSystemd
 import Consensus
 
-package struct ServiceManager: Sendable {
+package struct ServiceNotifier: Sendable {
     package init() {}
 
     /// The service is up: its journal is recovered and its ports listen.
