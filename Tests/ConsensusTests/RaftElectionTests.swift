@@ -115,6 +115,15 @@ struct RaftElectionTests {
         #expect(Self.sends(effects).map(\.gate) == [.none])
     }
 
+    @Test("a vote in a term that is durable already waits for its own record")
+    func voteInADurableTermWaits() {
+        var voter = Self.voter(Recovered(ballot: Ballot(term: Term(5), vote: nil), longestPromise: .zero, entries: []))
+        var effects: [ConsensusEffect] = []
+        voter.receive(Self.voteRequest(term: 5), from: b, at: .zero, into: &effects)
+        #expect(Self.grants(effects) == [true])
+        #expect(Self.sends(effects).map(\.gate) == [.durable(WriteID(1))])
+    }
+
     @Test("a refusal that raises the term waits for the term's record")
     func refusalWaitsForTheTerm() {
         let entries = [Entry(index: LogIndex(1), term: Term(1), payload: [])]
