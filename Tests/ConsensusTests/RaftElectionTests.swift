@@ -156,6 +156,28 @@ struct RaftElectionTests {
         #expect(cluster[candidate].raft.role == .leader)
     }
 
+    @Test("a candidate's own vote does not count while an earlier write is all that became durable")
+    func ownVoteWaitsForItsOwnWrite() {
+        var voter = Self.voter(Recovered(ballot: Ballot(term: Term(1), vote: nil), longestPromise: .milliseconds(300), entries: []))
+        var effects: [ConsensusEffect] = []
+        let entry = RaftReplicationTests.entry(1, 1)
+        voter.receive(RaftReplicationTests.append(term: 1, previous: (0, 0), [entry]), from: b, at: .zero, into: &effects)
+        let now = voter.nextDeadline
+        voter.tick(at: now, into: &effects)
+        func grant(isPreVote: Bool, from: MemberID) {
+            let answer = VoteAnswer(isPreVote: isPreVote, granted: true, campaignTerm: Term(2))
+            voter.receive(Message(term: Term(isPreVote ? 1 : 2), body: .voteAnswer(answer)), from: from, at: now, into: &effects)
+        }
+        grant(isPreVote: true, from: c)
+        #expect(voter.role == .candidate)
+        voter.wrote(WriteID(1), at: now, into: &effects)
+        grant(isPreVote: false, from: c)
+        #expect(voter.role == .candidate)
+        #expect(voter.invariantViolation() == nil)
+        voter.wrote(WriteID(2), at: now, into: &effects)
+        #expect(voter.role == .leader)
+    }
+
     @Test("a sole voter leads at once, and after a restart does not wait for promises")
     func soleVoter() throws {
         var cluster = RaftCluster(voters: [a])
