@@ -27,6 +27,7 @@ struct JournalRecovery<D: Disk> {
         let (genesis, genesisChecksum) = try GenesisFile.decode(readWhole(JournalFormat.genesis))
         checksum = genesisChecksum
         try readSegments(segments)
+        try writeAgainWhatIsUnconfirmed()
         try synchronizeEverything()
         return genesis
     }
@@ -162,6 +163,19 @@ struct JournalRecovery<D: Disk> {
         try reading { () throws(DiskFailure) in
             for file in unfinished { try disk.remove(file) }
             try disk.synchronizeDirectory()
+        }
+    }
+
+    /// Where a synchronization failed, the operating system still shows what was written and takes it for clean: synchronizing again promises
+    /// nothing about it. So what no mark confirms is written once more, the same bytes, and synchronized for the first time as it were.
+    private mutating func writeAgainWhatIsUnconfirmed() throws(JournalRefusal) {
+        for number in max(highestMark.segment, 1)...end.segment {
+            let name = JournalFormat.segmentName(number)
+            let bytes = try readWhole(name)
+            let begin = number == highestMark.segment ? highestMark.offset : JournalLayout.sectorBytes
+            let finish = number == end.segment ? end.offset : bytes.count
+            guard begin < finish else { continue }
+            try reading { () throws(DiskFailure) in try disk.write(Array(bytes[begin..<finish]), to: name, at: UInt64(begin)) }
         }
     }
 
