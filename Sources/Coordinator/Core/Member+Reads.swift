@@ -34,17 +34,26 @@ extension Member {
         case .stale:
             effects.append(Effect(.reply(.readable, ticket)))
         case .lease:
-            if let lease = lease(at: now.instant) {
-                effects.append(Effect(.reply(.readable, ticket), notAfter: lease))
-            } else {
+            guard let lease = lease(at: now.instant) else {
                 effects.append(Effect(.reply(.notReadable, ticket)))
-            }
-        case .linearizable:
-            guard reads.count < Member.callLimit else {
-                effects.append(Effect(.reply(.overloaded, ticket)))
                 return
             }
-            reads.append(PendingRead(ticket: ticket, deadline: deadline, stage: .waiting(retryAt: now.instant)))
+            // A slow disk may keep the leader from applying what the others have on theirs, and have shown to somebody.
+            if state.appliedIndex >= raft.commitIndex {
+                effects.append(Effect(.reply(.readable, ticket), notAfter: lease))
+            } else {
+                appendRead(PendingRead(ticket: ticket, deadline: deadline, stage: .confirmed(raft.commitIndex)), into: &effects)
+            }
+        case .linearizable:
+            appendRead(PendingRead(ticket: ticket, deadline: deadline, stage: .waiting(retryAt: now.instant)), into: &effects)
+        }
+    }
+
+    private mutating func appendRead(_ read: PendingRead, into effects: inout [Effect]) {
+        if reads.count < Member.callLimit {
+            reads.append(read)
+        } else if let ticket = read.ticket {
+            effects.append(Effect(.reply(.overloaded, ticket)))
         }
     }
 
