@@ -29,8 +29,9 @@ package struct Member: Sendable {
     var hasAnsweredCalls = false
     var reads: [PendingRead] = []
     var gatherings: [Gathering] = []
-    /// Numbers everything that this member names towards others: forwarded requests, reads, gatherings.
-    var nextNumber: UInt64 = 1
+    /// Numbers everything that this member names towards others: forwarded requests, reads, gatherings. Begins somewhere else in every
+    /// process, so that an answer which was on its way when the last one died is nobody's.
+    var nextNumber: UInt64
     /// Sequence numbers of the request ids that this member minted and that still have a caller, in rising order.
     var mintedOpen: [UInt64] = []
     var mintedNext: UInt64 = 1
@@ -44,6 +45,7 @@ package struct Member: Sendable {
         genesis: GenesisState, configuration: Configuration, recovered: Recovered, settings: MemberSettings, seed: UInt64, now: Moment
     ) {
         self.settings = settings
+        nextNumber = (settings.session >> 4) + 1
         state = DispatcherState(genesis: genesis)
         raft = LeaseRaft(
             id: settings.id, configuration: configuration, recovered: recovered, timing: settings.timing, seed: seed, now: now.instant)
