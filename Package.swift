@@ -86,9 +86,10 @@ let package = Package(
             path: "Tests/Simulation", exclude: ["Runner", "Tests"], sources: ["World", "Invariants"],
             swiftSettings: settings),
         .executableTarget(
-            name: "ced-sim", dependencies: ["Simulation"], path: "Tests/Simulation/Runner", swiftSettings: settings),
+            name: "ced-sim", dependencies: ["Consensus", "Simulation"], path: "Tests/Simulation/Runner", swiftSettings: settings),
         .testTarget(
-            name: "SimulationTests", dependencies: ["Simulation"], path: "Tests/Simulation/Tests", swiftSettings: settings),
+            name: "SimulationTests", dependencies: ["Simulation", "Consensus", "CtrlExec", "DispatcherState", "Wire", "CoordinatorCore"],
+            path: "Tests/Simulation/Tests", swiftSettings: settings),
         .testTarget(name: "ConsensusTests", dependencies: ["Consensus", "Simulation"], swiftSettings: settings),
         .testTarget(name: "CtrlExecTests", dependencies: ["CtrlExec"], swiftSettings: settings),
         .testTarget(name: "DispatcherStateTests", dependencies: ["DispatcherState"], swiftSettings: settings),

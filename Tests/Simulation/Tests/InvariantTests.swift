@@ -1,0 +1,321 @@
+// Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
+
+// Each invariant is fed a history by hand that breaks it and must refuse it, beside one that is fine.
+
+import Consensus
+import CoordinatorCore
+import CtrlExec
+import DispatcherState
+import Simulation
+import Testing
+import Wire
+
+@Suite("Invariants bite")
+struct InvariantTests {
+    let a: MemberID
+    let b: MemberID
+    let c: MemberID
+    let serial: SerialNumber
+    let name: OperatorName
+    init() throws {
+        a = try #require(MemberID("a"))
+        b = try #require(MemberID("b"))
+        c = try #require(MemberID("c"))
+        serial = try #require(SerialNumber(bytes: [0x5c, 1]))
+        name = try #require(OperatorName("alice"))
+    }
+    func mark(_ term: UInt64, _ chain: UInt64) -> LogMark { LogMark(term: Term(term), chain: chain) }
+    func at(_ milliseconds: UInt64) -> TrueTime { TrueTime(nanoseconds: milliseconds * 1_000_000) }
+
+    @Test("two leaders in one term")
+    func electionSafety() throws {
+        var invariant = ElectionSafety()
+        try invariant.leads(Life(a, 1), in: Term(1))
+        try invariant.leads(Life(a, 1), in: Term(1))
+        try invariant.leads(Life(b, 1), in: Term(2))
+        #expect(throws: Broken.self) { try invariant.leads(Life(b, 1), in: Term(1)) }
+    }
+
+    @Test("a leader that leads on after it was restarted")
+    func electionSafetyOverRestarts() throws {
+        var invariant = ElectionSafety()
+        try invariant.leads(Life(a, 1), in: Term(1))
+        #expect(throws: Broken.self) { try invariant.leads(Life(a, 2), in: Term(1)) }
+    }
+
+    @Test("two entries of one index and term with different pasts")
+    func logMatching() throws {
+        var invariant = LogMatching()
+        try invariant.wrote(a, at: LogIndex(3), mark(2, 7))
+        try invariant.wrote(b, at: LogIndex(3), mark(3, 8))
+        #expect(throws: Broken.self) { try invariant.wrote(b, at: LogIndex(3), mark(2, 8)) }
+    }
+
+    @Test("a leader without what was committed")
+    func leaderCompleteness() throws {
+        var invariant = LeaderCompleteness()
+        invariant.committed(mark(1, 11), in: Term(1))
+        invariant.committed(mark(2, 12), in: Term(2))
+        try invariant.leads(b, in: Term(3)) { $0 == LogIndex(2) ? mark(2, 12) : nil }
+        // Committed in term 2 binds the leaders of later terms only.
+        try invariant.leads(b, in: Term(2)) { $0 == LogIndex(1) ? mark(1, 11) : nil }
+        #expect(throws: Broken.self) { try invariant.leads(b, in: Term(3)) { $0 == LogIndex(1) ? mark(1, 11) : nil } }
+    }
+
+    @Test("a commit without a quorum's disks, of an old term, twice different, or cut off")
+    func committedStays() throws {
+        var invariant = CommittedStays()
+        try invariant.advanced(by: a, term: Term(1), isLeader: true, adding: [mark(1, 11)], holders: [a, b], quorum: 2)
+        try invariant.believes(b, LogIndex(1), mark(1, 11))
+        try invariant.truncates(b, from: LogIndex(1), mark(2, 99))
+        #expect(throws: Broken.self) { try invariant.believes(b, LogIndex(1), mark(1, 12)) }
+        #expect(throws: Broken.self) { try invariant.believes(b, LogIndex(2), mark(1, 12)) }
+        #expect(throws: Broken.self) { try invariant.truncates(b, from: LogIndex(1), mark(1, 11)) }
+        var other = invariant
+        #expect(throws: Broken.self) {
+            try invariant.advanced(by: a, term: Term(1), isLeader: true, adding: [mark(1, 12)], holders: [b], quorum: 2)
+        }
+        #expect(throws: Broken.self) {
+            try other.advanced(by: a, term: Term(3), isLeader: true, adding: [mark(2, 12)], holders: [a, b], quorum: 2)
+        }
+    }
+
+    @Test("another state at the same index, or one that is not on disk")
+    func stateMachineSafety() throws {
+        var invariant = StateMachineSafety()
+        try invariant.applied(a, through: LogIndex(5), hash: 1)
+        try invariant.isDurable(a, applied: LogIndex(5), durable: LogIndex(5))
+        #expect(throws: Broken.self) { try invariant.applied(b, through: LogIndex(5), hash: 2) }
+        #expect(throws: Broken.self) { try invariant.isDurable(a, applied: LogIndex(6), durable: LogIndex(5)) }
+    }
+
+    @Test("an answer that the next leader does not know")
+    func durability() throws {
+        let request = try #require(RequestID(client: "x"))
+        var invariant = Durability()
+        invariant.acknowledge(
+            Acknowledged(principal: .localUser(uid: 1), request: request, command: .closePairing, outcome: .pairingClosed))
+        try invariant.mustHold(a) { _ in .pairingClosed }
+        #expect(throws: Broken.self) { try invariant.mustHold(b) { _ in nil } }
+        #expect(throws: Broken.self) { try invariant.mustHold(b) { _ in .stepped } }
+    }
+
+    @Test("one request with two outcomes, an answer too early, or an effect twice")
+    func exactlyOnce() throws {
+        let request = try #require(RequestID(client: "x"))
+        let who = Principal.localUser(uid: 1)
+        var invariant = ExactlyOnce()
+        try invariant.answered(a, who, request, .operatorIssued(name, serial))
+        try invariant.answered(b, who, request, .operatorIssued(name, serial))
+        #expect(throws: Broken.self) { try invariant.answered(b, who, request, .pairingClosed) }
+        #expect(throws: Broken.self) { try invariant.answered(b, .localUser(uid: 2), request, .underway(ObligationID(LogIndex(4)))) }
+        try invariant.applied(who, request, at: LogIndex(1), outcome: .pairingClosed, changed: true)
+        try invariant.applied(who, request, at: LogIndex(2), outcome: .pairingClosed, changed: false)
+        #expect(throws: Broken.self) { try invariant.applied(who, request, at: LogIndex(3), outcome: .pairingClosed, changed: true) }
+    }
+
+    @Test("counters that fall")
+    func monotoneCounters() throws {
+        func reading(_ term: UInt64, _ commit: UInt64, _ serials: UInt64) -> MonotoneCounters.Reading {
+            MonotoneCounters.Reading(
+                term: Term(term), commit: LogIndex(commit), applied: LogIndex(commit), time: .zero, serialCounter: serials)
+        }
+        var invariant = MonotoneCounters()
+        try invariant.observe(Life(a, 1), reading(2, 5, 9))
+        // After a restart the commit index begins anew; the term does not.
+        try invariant.observe(Life(a, 2), reading(2, 0, 1))
+        #expect(throws: Broken.self) { try invariant.observe(Life(a, 1), reading(1, 5, 9)) }
+        #expect(throws: Broken.self) { try invariant.observe(Life(a, 1), reading(2, 4, 9)) }
+        #expect(throws: Broken.self) { try invariant.observe(Life(a, 1), reading(2, 5, 8)) }
+        invariant.said(a, Term(3))
+        try invariant.begins(Life(a, 3), term: Term(3))
+        #expect(throws: Broken.self) { try invariant.begins(Life(a, 3), term: Term(2)) }
+        try invariant.committed(LogIndex(1), time: ClusterTime(milliseconds: 5), serialCounter: 4)
+        #expect(throws: Broken.self) { try invariant.committed(LogIndex(2), time: ClusterTime(milliseconds: 4), serialCounter: 4) }
+    }
+
+    @Test("two leases at once, by themselves, by the age of an effect, or by an election")
+    func leaseExclusivity() throws {
+        var invariant = LeaseExclusivity(effectAge: .milliseconds(10))
+        try invariant.observe(Life(a, 1), term: Term(1), end: at(200), at: at(0))
+        try invariant.elected(b, term: Term(2), at: at(200))
+        #expect(throws: Broken.self) { try invariant.elected(b, term: Term(2), at: at(199)) }
+        #expect(throws: Broken.self) { try invariant.observe(Life(b, 1), term: Term(2), end: at(400), at: at(150)) }
+        #expect(throws: Broken.self) { try invariant.observe(Life(b, 1), term: Term(2), end: at(400), at: at(205)) }
+        try invariant.observe(Life(b, 1), term: Term(2), end: at(400), at: at(210))
+        invariant.ends(b, at: at(250))
+        try invariant.observe(Life(c, 1), term: Term(3), end: at(600), at: at(251))
+    }
+
+    @Test("a serial twice, signed without a reservation, or in two certificates")
+    func uniqueSerials() throws {
+        let used = try #require(SerialNumber(bytes: [0x5c, 9]))
+        let reservation = UniqueSerials.Reservation(obligation: ObligationID(LogIndex(1)), term: Term(1))
+        let other = UniqueSerials.Reservation(obligation: ObligationID(LogIndex(2)), term: Term(1))
+        var invariant = UniqueSerials(usedBefore: [used])
+        #expect(throws: Broken.self) { try invariant.reserves(used, reservation) }
+        #expect(throws: Broken.self) { try invariant.signs(a, serial, reservation) }
+        #expect(throws: Broken.self) { try invariant.releases(serial, [1], certified: serial) }
+        try invariant.reserves(serial, reservation)
+        try invariant.reserves(serial, reservation)
+        try invariant.signs(a, serial, reservation)
+        #expect(throws: Broken.self) { try invariant.reserves(serial, other) }
+        #expect(throws: Broken.self) { try invariant.signs(a, serial, other) }
+        try invariant.releases(serial, [1], certified: serial)
+        #expect(throws: Broken.self) { try invariant.releases(serial, [2], certified: serial) }
+        #expect(throws: Broken.self) { try invariant.releases(serial, [1], certified: used) }
+    }
+
+    @Test("a message that says what the disk does not hold")
+    func durableBeforeVisible() throws {
+        let invariant = DurableBeforeVisible()
+        var durable = KnownLog()
+        durable.ballot = Ballot(term: Term(3), vote: b)
+        durable.marks = [mark(1, 11)]
+        func message(_ term: UInt64, _ body: Message.Body) -> Message { Message(term: Term(term), body: body) }
+        let vote = Message.Body.voteAnswer(VoteAnswer(isPreVote: false, granted: true, campaignTerm: Term(3)))
+        try invariant.sends(a, message(3, vote), to: b, durable: durable)
+        #expect(throws: Broken.self) { try invariant.sends(a, message(3, vote), to: c, durable: durable) }
+        #expect(throws: Broken.self) { try invariant.sends(a, message(4, vote), to: b, durable: durable) }
+        let request = Message.Body.voteRequest(
+            VoteRequest(isPreVote: false, lastLogIndex: LogIndex(1), lastLogTerm: Term(1), transfer: nil))
+        #expect(throws: Broken.self) { try invariant.sends(a, message(3, request), to: b, durable: durable) }
+        func matched(_ index: UInt64) -> Message.Body {
+            .appendAnswer(AppendAnswer(number: HeartbeatNumber(1), result: .matched(LogIndex(index))))
+        }
+        try invariant.sends(a, message(3, matched(1)), to: b, durable: durable)
+        #expect(throws: Broken.self) { try invariant.sends(a, message(3, matched(2)), to: b, durable: durable) }
+        #expect(throws: Broken.self) {
+            try invariant.sends(a, message(4, .heartbeatAnswer(HeartbeatAnswer(number: HeartbeatNumber(1)))), to: b, durable: durable)
+        }
+    }
+
+    @Test("two votes in one term")
+    func oneVotePerTerm() throws {
+        var invariant = OneVotePerTerm()
+        try invariant.votes(a, in: Term(1), for: b)
+        try invariant.votes(a, in: Term(1), for: b)
+        try invariant.votes(a, in: Term(2), for: c)
+        #expect(throws: Broken.self) { try invariant.votes(a, in: Term(1), for: c) }
+    }
+
+    @Test("a vote within a promise, also of an earlier life")
+    func promiseKept() throws {
+        var invariant = PromiseKept(rateBoundPerMille: 100)
+        invariant.promises(a, to: b, .milliseconds(330), at: at(0))
+        try invariant.helps(a, c, isTransfer: false, at: at(300))
+        try invariant.helps(a, c, isTransfer: true, at: at(10))
+        try invariant.helps(a, b, isTransfer: false, at: at(10))
+        #expect(throws: Broken.self) { try invariant.helps(a, c, isTransfer: false, at: at(299)) }
+        invariant.restarts(a)
+        // Nobody heard of it.
+        try invariant.helps(a, c, isTransfer: false, at: at(100))
+        invariant.promises(a, to: b, .milliseconds(330), at: at(0))
+        invariant.answers(a)
+        invariant.restarts(a)
+        #expect(throws: Broken.self) { try invariant.helps(a, c, isTransfer: false, at: at(100)) }
+    }
+
+    @Test("a term that nobody else agreed to")
+    func consentBeforeTerm() throws {
+        var invariant = ConsentBeforeTerm()
+        try invariant.begins(Life(a, 1), Term(1), quorum: 1)
+        #expect(throws: Broken.self) { try invariant.begins(Life(a, 1), Term(1), quorum: 2) }
+        invariant.consents(b, to: Life(a, 1), in: Term(1))
+        try invariant.begins(Life(a, 1), Term(1), quorum: 2)
+        #expect(throws: Broken.self) { try invariant.begins(Life(a, 1), Term(2), quorum: 2) }
+        #expect(throws: Broken.self) { try invariant.begins(Life(a, 2), Term(1), quorum: 2) }
+        invariant.isTold(Life(c, 1), in: Term(4))
+        try invariant.begins(Life(c, 1), Term(5), quorum: 2)
+    }
+
+    @Test("a leader that nobody answers and that goes on")
+    func leadersKnowTheirQuorum() throws {
+        func clock(_ milliseconds: UInt64) -> Instant { Instant.zero + .milliseconds(milliseconds) }
+        let voters = [a, b, c]
+        var invariant = LeadersKnowTheirQuorum(timing: Timing())
+        invariant.elected(Life(a, 1), term: Term(1), at: clock(0))
+        try invariant.leads(Life(a, 1), term: Term(1), voters: voters, quorum: 2, at: clock(600))
+        #expect(throws: Broken.self) { try invariant.leads(Life(a, 1), term: Term(1), voters: voters, quorum: 2, at: clock(700)) }
+        invariant.answered(Life(a, 1), term: Term(1), by: c, at: clock(500))
+        try invariant.leads(Life(a, 1), term: Term(1), voters: voters, quorum: 2, at: clock(1_100))
+        #expect(throws: Broken.self) { try invariant.leads(Life(a, 1), term: Term(1), voters: voters, quorum: 2, at: clock(1_200)) }
+    }
+
+    @Test("a journal that gives back less, more, or something else than was written")
+    func journalRecovery() throws {
+        func entry(_ index: UInt64, _ byte: UInt8) -> Entry { Entry(index: LogIndex(index), term: Term(1), payload: [byte]) }
+        var known = KnownJournal()
+        known.write(JournalWrite(ballot: Ballot(term: Term(1), vote: a), entries: [entry(1, 1)]), WriteID(1))
+        known.flushed(through: WriteID(1))
+        known.write(JournalWrite(entries: [entry(2, 2), entry(3, 3)]), WriteID(2))
+        let invariant = JournalRecovery()
+        func recovered(_ entries: [Entry], term: UInt64 = 1) -> Recovered {
+            Recovered(ballot: Ballot(term: Term(term), vote: a), longestPromise: .zero, entries: entries)
+        }
+        for fine in [[entry(1, 1)], [entry(1, 1), entry(2, 2)], [entry(1, 1), entry(2, 2), entry(3, 3)]] {
+            var copy = known
+            try invariant.recovered(a, recovered(fine), known: &copy)
+        }
+        for wrong in [[], [entry(1, 9)], [entry(1, 1), entry(2, 9)], [entry(1, 1), entry(2, 2), entry(3, 3), entry(4, 4)]] {
+            var copy = known
+            #expect(throws: Broken.self) { try invariant.recovered(a, recovered(wrong), known: &copy) }
+        }
+        var copy = known
+        #expect(throws: Broken.self) { try invariant.recovered(a, recovered([entry(1, 1)], term: 0), known: &copy) }
+        #expect(throws: Broken.self) { try invariant.refused(a, .missing) }
+    }
+
+    @Test("a read that misses what somebody knew")
+    func freshReads() throws {
+        var invariant = FreshReads()
+        invariant.known(LogIndex(7))
+        invariant.known(LogIndex(5))
+        #expect(invariant.acknowledged == LogIndex(7))
+        try invariant.reads(a, "linearizable", mustSee: invariant.acknowledged, sees: LogIndex(7))
+        #expect(throws: Broken.self) { try invariant.reads(a, "linearizable", mustSee: invariant.acknowledged, sees: LogIndex(6)) }
+    }
+
+    @Test("a caller who is answered twice, or never")
+    func oneAnswerPerCaller() throws {
+        let deadline = Instant.zero + .milliseconds(100)
+        var invariant = OneAnswerPerCaller()
+        invariant.asks(Life(a, 1), Ticket(1), deadline: deadline)
+        try invariant.ticked(Life(a, 1), at: Instant.zero + .milliseconds(150), grace: .milliseconds(200), answering: [])
+        try invariant.ticked(Life(a, 1), at: Instant.zero + .milliseconds(400), grace: .milliseconds(200), answering: [Ticket(1)])
+        #expect(throws: Broken.self) {
+            try invariant.ticked(Life(a, 1), at: Instant.zero + .milliseconds(400), grace: .milliseconds(200), answering: [])
+        }
+        try invariant.answers(Life(a, 1), Ticket(1), isGone: false)
+        try invariant.answers(Life(a, 1), Ticket(1), isGone: true)
+        #expect(throws: Broken.self) { try invariant.answers(Life(a, 1), Ticket(1), isGone: false) }
+    }
+
+    @Test("a pairing that is decided in two ways")
+    func pairingDecidedOnce() throws {
+        func decision(_ verdict: PairingDecision.Verdict) -> PairingDecision {
+            PairingDecision(reqid: Reqid(1), nonce: "n", verdict: verdict)
+        }
+        var invariant = PairingDecidedOnce()
+        try invariant.announces(a, decision(.denied))
+        try invariant.announces(b, decision(.denied))
+        #expect(throws: Broken.self) { try invariant.announces(b, decision(.approved(certificate: [1]))) }
+    }
+
+    @Test("members that do not come together when all is well")
+    func convergence() throws {
+        func view(_ member: MemberID, _ isLeader: Bool, _ hash: UInt64, term: UInt64 = 2) -> Convergence.View {
+            Convergence.View(member: member, isLeader: isLeader, term: Term(term), applied: LogIndex(4), hash: hash)
+        }
+        let invariant = Convergence()
+        let fine = [view(a, true, 1), view(b, false, 1), view(c, false, 1)]
+        try invariant.mustHaveLeader(fine, after: .seconds(3))
+        try invariant.mustAgree(fine, openRequests: [], after: .seconds(9))
+        #expect(throws: Broken.self) { try invariant.mustHaveLeader([view(a, false, 1), view(b, false, 1)], after: .seconds(3)) }
+        #expect(throws: Broken.self) { try invariant.mustHaveLeader([view(a, true, 1), view(b, false, 1, term: 3)], after: .seconds(3)) }
+        #expect(throws: Broken.self) { try invariant.mustAgree(fine, openRequests: ["x"], after: .seconds(9)) }
+        #expect(throws: Broken.self) {
+            try invariant.mustAgree([view(a, true, 1), view(b, false, 2)], openRequests: [], after: .seconds(9))
+        }
+    }
+}

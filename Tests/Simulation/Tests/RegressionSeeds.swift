@@ -1,0 +1,12 @@
+// Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
+
+// Seeds that ever failed, each with what it found. They stay, whatever the plan of faults makes of them later.
+
+enum RegressionSeeds {
+    static let all: [UInt64] = [
+        1,  // a journal that trusted, after a failed synchronization, what it read back
+        2,  // the same, where a segment ends
+        10,  // a lease read at a leader whose own disk is behind the quorum's
+        22,  // an answer to a forwarded request of an earlier process, under the same number
+    ]
+}

@@ -1,0 +1,43 @@
+// Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
+
+// What a run met. A proof by seeds says nothing about what never happened, so a zero anywhere in the sum fails a whole run of the runner.
+
+package enum Happening: Int, CaseIterable, Sendable {
+    case elections, commits, leaderCrashes, followerCrashes, clusterCrashes, unsyncedCrashes, tornSectors, processKills, fastRestarts
+    case diskFailures, fullDisks, slowDisks, stalledLeaders
+    case oneWayPartitions, fullPartitions, isolatedLeaders
+    case lostMessages, duplicatedMessages, reorderedMessages, slowMessages, staleMessages
+    case driftedClocks, rateChanges
+    case pausesOfMembers, pausesBeforeSteps, pausesBeforeEffects
+    case transfersAsked, transfersDone
+    case requestsAsked, requestsSettled, requestsForwarded, requestsRetried, requestsRepeatedAfterAnswer, requestsGivenUp, callersGone
+    case identifiersReused, duplicatesInTheLog
+    case readsLinearizable, readsAtFollowers, readsUnderTheLease, reportsGathered
+    case certificatesRecorded, obligationsResumed, signaturesDropped, signaturesImpossible, lateSignaturesTurnedAway
+    case pairingsApproved, pairingsDenied
+    case truncatedLogs, promisesAcrossRestarts, effectsPastTheirLease
+
+    /// As a person reads it.
+    package var label: String {
+        var words = ""
+        for character in "\(self)" {
+            if character.isUppercase { words += " " }
+            words += character.lowercased()
+        }
+        return words
+    }
+}
+
+package struct Coverage: Sendable {
+    private var counts = [UInt64](repeating: 0, count: Happening.allCases.count)
+    package init() {}
+    package subscript(happening: Happening) -> UInt64 {
+        get { counts[happening.rawValue] }
+        set { counts[happening.rawValue] = newValue }
+    }
+    mutating func note(_ happening: Happening) { counts[happening.rawValue] += 1 }
+    package mutating func add(_ other: Coverage) {
+        for happening in Happening.allCases { self[happening] += other[happening] }
+    }
+    package var missing: [Happening] { Happening.allCases.filter { self[$0] == 0 } }
+}

@@ -1,0 +1,124 @@
+// Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
+
+// One member with the shell that the world runs it in: its machine's clock and disk, and while its process lives, the value itself, the
+// journal's thread, the effects that wait for their gates, and the callers. What moves all this is `World+Shell.swift`.
+
+import Consensus
+import CoordinatorCore
+import CtrlExec
+import DispatcherState
+import Wire
+
+/// A machine: it outlives the process.
+final class SimulatedMember {
+    let id: MemberID
+    let place: Int
+    var clock: SimulatedClock
+    /// Meaningful while no process holds it.
+    var disk: SimulatedDisk
+    var known = KnownJournal()
+    var process: SimulatedProcess?
+    var lives = 0
+    /// Until then nothing in the process runs.
+    var pausedUntil = TrueTime.zero
+    /// A slow disk: every flush takes so much longer.
+    var extraFlushTime = TimeSpan.zero
+    /// No flush ends before.
+    var diskStallsUntil = TrueTime.zero
+    /// When it last lost its process, to see how soon it came back.
+    var diedAt = TrueTime.zero
+    var isRestartPlanned = false
+
+    init(id: MemberID, place: Int, clock: SimulatedClock, disk: SimulatedDisk) {
+        self.id = id
+        self.place = place
+        self.clock = clock
+        self.disk = disk
+    }
+
+    var life: Life { Life(id, lives) }
+}
+
+final class SimulatedProcess {
+    enum Input {
+        case event(Event)
+        /// The journal's thread is done with these writes.
+        case flushed([WriteID])
+        case gatesOpen(through: WriteID)
+    }
+    enum Stage {
+        case idle
+        /// The clock was read, the step is not made yet.
+        case beforeStep(Event, Moment, readAt: TrueTime)
+        case effects
+    }
+    struct Held {
+        let effect: Effect
+        let write: WriteID
+    }
+    struct Caller {
+        let ticket: Ticket
+        let call: Int
+    }
+
+    let life: Life
+    var member: Member
+    var journal: Journal<SimulatedDisk>
+
+    // The loop.
+    var inputs: [Input] = []
+    var firstInput = 0
+    var stage = Stage.idle
+    var isBusy = false
+    var effects: [Effect] = []
+    var firstEffect = 0
+    var tickPlannedAt = TrueTime.never
+    var held: [Held] = []
+    var durable = WriteID.zero
+
+    // The journal's thread.
+    var queue: [(write: JournalWrite, id: WriteID)] = []
+    var flushing: [WriteID] = []
+    var hasFailed = false
+
+    // Callers, by ticket, rising.
+    var callers: [Caller] = []
+    var goneCallers: [Ticket] = []
+    var nextTicket: UInt64 = 1
+    var isServing = false
+
+    // What it was after its last step.
+    var wasLeader = false
+    var lastTerm = Term.zero
+    var lastCommit = LogIndex.zero
+    var lastApplied = LogIndex.zero
+    var servedTerm = Term.zero
+    var steps: UInt64 = 0
+
+    init(life: Life, member: Member, journal: Journal<SimulatedDisk>) {
+        self.life = life
+        self.member = member
+        self.journal = journal
+    }
+
+    func takeInput() -> Input? {
+        guard firstInput < inputs.count else { return nil }
+        let input = inputs[firstInput]
+        firstInput += 1
+        if firstInput == inputs.count {
+            inputs.removeAll(keepingCapacity: true)
+            firstInput = 0
+        }
+        return input
+    }
+
+    func takeEffect() -> Effect? {
+        guard firstEffect < effects.count else {
+            effects.removeAll(keepingCapacity: true)
+            firstEffect = 0
+            return nil
+        }
+        firstEffect += 1
+        return effects[firstEffect - 1]
+    }
+}

@@ -1,0 +1,149 @@
+// Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
+
+// The one who breaks things: draws a fault, makes it, and takes most of them back after a while.
+
+import Consensus
+import CoordinatorCore
+
+extension World {
+    /// What ends by itself.
+    enum FaultEnd {
+        case mend([(from: Int, to: Int)])
+        case clearLink(from: Int, to: Int)
+        case normalDisk(Int)
+        case emptyDisk(Int, life: Int)
+    }
+
+    func fault() throws(Broken) {
+        guard !isHealing else { return }
+        try breakSomething()
+        agenda.plan(.fault, at: now + TimeSpan(nanoseconds: plan.faultGap.nanoseconds / 5) + faultGenerator.span(upTo: plan.faultGap))
+    }
+
+    private func breakSomething() throws(Broken) {
+        let kind = plan.kinds[Int(faultGenerator.below(UInt64(plan.kinds.count)))]
+        // Leaders twice as often as others: what they do matters.
+        let drawn = Int(faultGenerator.below(UInt64(members.count)))
+        let place = faultGenerator.below(2) == 0 ? leaderPlace ?? drawn : drawn
+        let machine = members[place]
+        let length = drawLength()
+        trace.mix(UInt64(place) << 8 | UInt64(plan.kinds.firstIndex(of: kind) ?? 0))
+        trace.say(now, "fault: \(kind) at \(machine.id) for \(length.milliseconds) ms")
+        switch kind {
+        case .killProcess: try die(machine, losingPower: false)
+        case .cutPower: try die(machine, losingPower: true)
+        case .cutPowerOfAll:
+            // One fuse for all, and now and then they do not even fall at the same instant.
+            coverage.note(.clusterCrashes)
+            for member in members { try die(member, losingPower: true) }
+        case .failPowerWithinWrite:
+            machine.process?.journal.disk.faults.operationsUntilPowerFails = 1 + faultGenerator.below(6)
+        case .isolate:
+            if place == leaderPlace { coverage.note(.isolatedLeaders) }
+            coverage.note(.fullPartitions)
+            cut(others(place).flatMap { [(place, $0), ($0, place)] }, for: length)
+        case .cutOneWay:
+            coverage.note(.oneWayPartitions)
+            let inbound = faultGenerator.below(2) == 0
+            cut(others(place).map { inbound ? ($0, place) : (place, $0) }, for: length)
+        case .cutLink:
+            guard let other = drawOther(place) else { return }
+            if faultGenerator.below(2) == 0 {
+                coverage.note(.oneWayPartitions)
+                cut([(place, other)], for: length)
+            } else {
+                cut([(place, other), (other, place)], for: length)
+            }
+        case .split:
+            coverage.note(.fullPartitions)
+            let side = members.indices.map { _ in faultGenerator.below(2) == 0 }
+            var links: [(Int, Int)] = []
+            for from in members.indices { for to in members.indices where side[from] != side[to] { links.append((from, to)) } }
+            cut(links, for: length)
+        case .degradeLink:
+            guard let other = drawOther(place) else { return }
+            network.degrade(
+                from: place, to: other, lossPerMille: faultGenerator.below(600), delay: .milliseconds(faultGenerator.below(400)))
+            agenda.plan(.faultEnds(.clearLink(from: place, to: other)), at: now + length)
+        case .pause:
+            guard let process = machine.process else { return }
+            coverage.note(.pausesOfMembers)
+            machine.pausedUntil = max(machine.pausedUntil, now + length)
+            agenda.plan(.resume(place, life: process.life.number), at: machine.pausedUntil)
+        case .slowDisk:
+            coverage.note(.slowDisks)
+            machine.extraFlushTime = .milliseconds(1 + faultGenerator.below(300))
+            agenda.plan(.faultEnds(.normalDisk(place)), at: now + length)
+        case .stallDisk:
+            guard let process = machine.process else { return }
+            if process.member.raft.role == .leader { coverage.note(.stalledLeaders) }
+            machine.diskStallsUntil = now + .milliseconds(500 + faultGenerator.below(2_500))
+        case .failDisk:
+            machine.process?.journal.disk.faults.failingSynchronizations = 1
+        case .fillDisk:
+            machine.process?.journal.disk.faults.capacityBytes = 0
+            agenda.plan(.faultEnds(.emptyDisk(place, life: machine.lives)), at: now + length)
+        case .changeRate:
+            guard plan.clocks != .exact else { return }
+            coverage.note(.rateChanges)
+            machine.clock.changeRate(to: drawRate(using: &faultGenerator), at: now)
+            if let process = machine.process {
+                try observeLease(machine, process)
+                // The timer of the loop goes by the changed clock.
+                agenda.plan(.tick(place, life: process.life.number), at: process.tickPlannedAt == .never ? now : process.tickPlannedAt)
+            }
+        case .leaderMeetsTrouble:
+            // Cut off, and back just when the others may have chosen anew.
+            guard let leader = leaderPlace else { return }
+            coverage.note(.isolatedLeaders)
+            coverage.note(.fullPartitions)
+            cut(others(leader).flatMap { [(leader, $0), ($0, leader)] }, for: .milliseconds(150 + faultGenerator.below(700)))
+        }
+    }
+
+    private var leaderPlace: Int? {
+        var best: (place: Int, term: UInt64)?
+        for member in members {
+            guard let raft = member.process?.member.raft, raft.role == .leader, raft.term.number > best?.term ?? 0 else { continue }
+            best = (member.place, raft.term.number)
+        }
+        return best?.place
+    }
+
+    private func others(_ place: Int) -> [Int] { members.indices.filter { $0 != place } }
+
+    private func drawOther(_ place: Int) -> Int? {
+        let others = others(place)
+        return others.isEmpty ? nil : others[Int(faultGenerator.below(UInt64(others.count)))]
+    }
+
+    /// Around a promise, around a second, or long.
+    private func drawLength() -> TimeSpan {
+        switch faultGenerator.below(10) {
+        case 0..<4: .milliseconds(50 + faultGenerator.below(550))
+        case 4..<8: .milliseconds(300 + faultGenerator.below(1_700))
+        default: .milliseconds(1_000 + faultGenerator.below(4_000))
+        }
+    }
+
+    private func cut(_ links: [(Int, Int)], for length: TimeSpan) {
+        for (from, to) in links { network.cut(from: from, to: to) }
+        agenda.plan(.faultEnds(.mend(links.map { (from: $0.0, to: $0.1) })), at: now + length)
+    }
+
+    func faultEnds(_ end: FaultEnd) throws(Broken) {
+        guard !isHealing else { return }
+        trace.say(now, "fault ends: \(end)")
+        switch end {
+        case .mend(let links):
+            for link in links { network.mend(from: link.from, to: link.to) }
+        case .clearLink(let from, let to):
+            network.degrade(from: from, to: to, lossPerMille: 0, delay: .zero)
+        case .normalDisk(let place):
+            members[place].extraFlushTime = .zero
+        case .emptyDisk(let place, _):
+            members[place].disk.faults.capacityBytes = .max
+            members[place].process?.journal.disk.faults.capacityBytes = .max
+        }
+    }
+}

@@ -1,0 +1,398 @@
+// Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
+
+// What the invariants are told, and when: after every step of a member, whenever something leaves it, and whenever a caller hears from it.
+
+import Consensus
+import CoordinatorCore
+import CtrlExec
+import DispatcherState
+import Wire
+
+/// All of them.
+struct Invariants {
+    var electionSafety = ElectionSafety()
+    var logMatching = LogMatching()
+    var leaderCompleteness = LeaderCompleteness()
+    var committedStays = CommittedStays()
+    var stateMachineSafety = StateMachineSafety()
+    var durability = Durability()
+    var exactlyOnce = ExactlyOnce()
+    var monotoneCounters = MonotoneCounters()
+    var leaseExclusivity: LeaseExclusivity
+    var uniqueSerials: UniqueSerials
+    var durableBeforeVisible = DurableBeforeVisible()
+    var oneVotePerTerm = OneVotePerTerm()
+    var promiseKept: PromiseKept
+    var consentBeforeTerm = ConsentBeforeTerm()
+    var leadersKnowTheirQuorum: LeadersKnowTheirQuorum
+    var journalRecovery = JournalRecovery()
+    var freshReads = FreshReads()
+    var oneAnswerPerCaller = OneAnswerPerCaller()
+    var pairingDecidedOnce = PairingDecidedOnce()
+    var convergence = Convergence()
+
+    init(genesis: GenesisState, timing: Timing) {
+        leaseExclusivity = LeaseExclusivity(effectAge: timing.effectAge)
+        uniqueSerials = UniqueSerials(usedBefore: genesis.members.map(\.certificateSerial) + [genesis.identity.serial])
+        promiseKept = PromiseKept(rateBoundPerMille: timing.clockRateBoundPerMille)
+        leadersKnowTheirQuorum = LeadersKnowTheirQuorum(timing: timing)
+    }
+}
+
+extension World {
+    // MARK: After a step
+
+    func observe(
+        _ machine: SimulatedMember, _ process: SimulatedProcess, _ event: Event, _ moment: Moment, readAt: TrueTime, _ effects: [Effect]
+    ) throws(Broken) {
+        let raft = process.member.raft
+        let (life, id) = (process.life, machine.id)
+
+        observeHeard(machine, process, event, moment, readAt: readAt)
+        try observeEffects(machine, process, event, effects, readAt: readAt)
+
+        let isLeader = raft.role == .leader
+        let isElected = isLeader && !(process.wasLeader && process.lastTerm == raft.term)
+        if isElected {
+            coverage.note(.elections)
+            trace.mix(raft.term.number)
+            trace.say(now, "\(life) is elected for term \(raft.term)")
+            try checks.electionSafety.leads(life, in: raft.term)
+            try checks.leaderCompleteness.leads(id, in: raft.term) { machine.known.written.mark(at: $0) }
+            try checks.leaseExclusivity.elected(id, term: raft.term, at: now)
+            checks.leadersKnowTheirQuorum.elected(life, term: raft.term, at: moment.instant)
+        }
+        if process.wasLeader, !isLeader { trace.say(now, "\(life) leads no more; its term is \(raft.term)") }
+
+        if raft.commitIndex > process.lastCommit { try observeCommit(machine, process, raft, isLeader: isLeader) }
+        let state = process.member.state
+        if state.appliedIndex > process.lastApplied {
+            trace.mix(state.stateHash)
+            try checks.stateMachineSafety.isDurable(id, applied: state.appliedIndex, durable: machine.known.durable.last)
+            try checks.stateMachineSafety.applied(id, through: state.appliedIndex, hash: state.stateHash)
+        }
+        try checks.monotoneCounters.observe(
+            life,
+            MonotoneCounters.Reading(
+                term: raft.term, commit: raft.commitIndex, applied: state.appliedIndex, time: state.time,
+                serialCounter: state.nextSerialCounter))
+
+        try observeLease(machine, process)
+
+        if isLeader, history.mark(at: state.appliedIndex)?.term == raft.term, process.servedTerm != raft.term {
+            process.servedTerm = raft.term
+            try checks.durability.mustHold(id) { state.outcome(of: $0.request, by: $0.principal, command: $0.command) }
+            let late = state.obligations.filter { $0.term < raft.term }
+            coverage[.obligationsResumed] += UInt64(late.count)
+        }
+        if case .tick = event {
+            if isLeader {
+                try checks.leadersKnowTheirQuorum.leads(
+                    life, term: raft.term, voters: configuration.voters, quorum: configuration.quorum, at: moment.instant)
+            }
+            let answered = effects.compactMap { if case .reply(_, let ticket) = $0.action { ticket } else { nil } }
+            try checks.oneAnswerPerCaller.ticked(life, at: moment.instant, grace: .milliseconds(200), answering: answered)
+        }
+        if let problem = raft.invariantViolation() { throw Broken("CoreInvariant", [id], problem) }
+
+        process.wasLeader = isLeader
+        process.lastTerm = raft.term
+        process.lastCommit = raft.commitIndex
+        process.lastApplied = state.appliedIndex
+    }
+
+    /// Asked at an instant of true time, as a caller of `/leader` would.
+    func observeLease(_ machine: SimulatedMember, _ process: SimulatedProcess) throws(Broken) {
+        let raft = process.member.raft
+        let reading = machine.clock.instant(at: now)
+        let leaseEnd = process.member.holdsLease(at: reading) ? raft.lease(at: reading) : nil
+        try checks.leaseExclusivity.observe(process.life, term: raft.term, end: leaseEnd.map { machine.clock.time(of: $0) }, at: now)
+    }
+
+    /// What the event told the member, where an invariant keeps book of it.
+    private func observeHeard(
+        _ machine: SimulatedMember, _ process: SimulatedProcess, _ event: Event, _ moment: Moment, readAt: TrueTime
+    ) {
+        switch event {
+        case .request(_, _, _, let deadline, let ticket), .read(_, let deadline, let ticket), .reports(let deadline, let ticket):
+            checks.oneAnswerPerCaller.asks(process.life, ticket, deadline: deadline)
+        case .callerGone(let ticket):
+            checks.oneAnswerPerCaller.goes(process.life, ticket)
+        case .peer(.consensus(let message), let sender):
+            observeMessage(message, from: sender, machine, process, moment, readAt: readAt)
+        default:
+            break
+        }
+    }
+
+    private func observeMessage(
+        _ message: Message, from sender: MemberID, _ machine: SimulatedMember, _ process: SimulatedProcess, _ moment: Moment,
+        readAt: TrueTime
+    ) {
+        let raft = process.member.raft
+        if let heartbeat = message.heartbeat, raft.term == message.term, raft.leader == sender {
+            checks.promiseKept.promises(machine.id, to: sender, heartbeat.promise, at: readAt)
+        }
+        if message.answersHeartbeat, raft.term == message.term {
+            checks.leadersKnowTheirQuorum.answered(process.life, term: message.term, by: sender, at: moment.instant)
+        }
+        switch message.body {
+        case .voteAnswer(let answer) where answer.isPreVote && answer.granted:
+            checks.consentBeforeTerm.consents(sender, to: process.life, in: answer.campaignTerm)
+        case .timeoutNow:
+            checks.consentBeforeTerm.isTold(process.life, in: message.term)
+        default:
+            break
+        }
+    }
+
+    /// What the member wants done: judged when it wants it where the decision counts, and when it leaves where the leaving does.
+    private func observeEffects(
+        _ machine: SimulatedMember, _ process: SimulatedProcess, _ event: Event, _ effects: [Effect], readAt: TrueTime
+    ) throws(Broken) {
+        var isTransfer = false
+        if case .peer(.consensus(let message), _) = event, case .voteRequest(let request) = message.body {
+            isTransfer = request.transfer != nil
+        }
+        for effect in effects {
+            switch effect.action {
+            case .write(let write, let id):
+                try observeWrite(write, id, machine, process)
+            case .send(.consensus(let message), let target):
+                if let heartbeat = message.heartbeat {
+                    checks.promiseKept.promises(machine.id, to: machine.id, heartbeat.promise, at: readAt)
+                }
+                switch message.body {
+                case .voteAnswer(let answer) where answer.granted:
+                    try checks.promiseKept.helps(machine.id, target, isTransfer: isTransfer, at: readAt)
+                case .voteRequest(let request):
+                    try checks.promiseKept.helps(machine.id, machine.id, isTransfer: request.transfer != nil, at: readAt)
+                default:
+                    break
+                }
+            default:
+                break
+            }
+        }
+    }
+
+    private func observeWrite(
+        _ write: JournalWrite, _ id: WriteID, _ machine: SimulatedMember, _ process: SimulatedProcess
+    ) throws(Broken) {
+        if let from = write.truncateFrom {
+            coverage.note(.truncatedLogs)
+            trace.say(now, "\(process.life) cuts off its log from \(from)")
+            try checks.committedStays.truncates(machine.id, from: from, machine.known.written.mark(at: from))
+        }
+        if let ballot = write.ballot, ballot.vote == machine.id, ballot.term > machine.known.written.ballot.term {
+            try checks.consentBeforeTerm.begins(process.life, ballot.term, quorum: configuration.quorum)
+        }
+        machine.known.write(write, id)
+        for entry in write.entries {
+            guard let mark = machine.known.written.mark(at: entry.index), mark.term == entry.term else {
+                throw Broken(
+                    "LogMatching", [machine.id], "it writes entry \(entry.index) where its log ends at \(machine.known.written.last)")
+            }
+            try checks.logMatching.wrote(machine.id, at: entry.index, mark)
+        }
+    }
+
+    private func observeCommit(
+        _ machine: SimulatedMember, _ process: SimulatedProcess, _ raft: LeaseRaft, isLeader: Bool
+    ) throws(Broken) {
+        if raft.commitIndex > history.last {
+            var added: [LogMark] = []
+            for entry in raft.committedEntries(after: history.last, through: raft.commitIndex) {
+                let change = history.append(entry)
+                added.append(history.marks[history.marks.count - 1])
+                checks.leaderCompleteness.committed(history.marks[history.marks.count - 1], in: raft.term)
+                coverage.note(.commits)
+                try observeCommitted(entry, change)
+            }
+            let mark = history.mark(at: history.last)
+            let holders = members.filter { $0.known.durable.mark(at: history.last) == mark }.map(\.id)
+            try checks.committedStays.advanced(
+                by: machine.id, term: raft.term, isLeader: isLeader, adding: added, holders: holders, quorum: configuration.quorum)
+        }
+        try checks.committedStays.believes(machine.id, raft.commitIndex, machine.known.written.mark(at: raft.commitIndex))
+    }
+
+    private func observeCommitted(_ entry: Entry, _ change: CommittedHistory.Change) throws(Broken) {
+        let state = history.state
+        trace.say(
+            now,
+            "committed \(entry.index) of term \(entry.term): \(change.proposal.map { words(for: $0.command) } ?? "nothing") → \(change.applied.outcome)"
+        )
+        try checks.stateMachineSafety.applied(nil, through: entry.index, hash: state.stateHash)
+        try checks.monotoneCounters.committed(entry.index, time: state.time, serialCounter: state.nextSerialCounter)
+        for obligation in state.obligations {
+            try checks.uniqueSerials.reserves(
+                obligation.serial, UniqueSerials.Reservation(obligation: obligation.id, term: obligation.term))
+        }
+        guard let proposal = change.proposal else { return }
+        if let request = proposal.request {
+            let isFirst = try checks.exactlyOnce.applied(
+                proposal.principal, request, at: entry.index, outcome: change.applied.outcome, changed: change.changed)
+            if !isFirst { coverage.note(.duplicatesInTheLog) }
+        }
+        if case .recordCertificate(_, let serial, let bytes, _) = proposal.command {
+            if change.applied.outcome == .refused(.reservationGone) {
+                coverage.note(.lateSignaturesTurnedAway)
+            } else if !change.applied.settled.isEmpty {
+                coverage.note(.certificatesRecorded)
+                try checks.uniqueSerials.releases(serial, bytes, certified: SimulatedCertificate(bytes: bytes)?.serial)
+            }
+        }
+        for decision in change.applied.decided {
+            switch decision.verdict {
+            case .approved: coverage.note(.pairingsApproved)
+            case .denied: coverage.note(.pairingsDenied)
+            case .expired: break
+            }
+        }
+    }
+
+    // MARK: When something leaves
+
+    func observeSent(
+        _ message: PeerMessage, to target: MemberID, _ machine: SimulatedMember, _ process: SimulatedProcess
+    ) throws(Broken) {
+        switch message {
+        case .forward: coverage.note(.requestsForwarded)
+        case .consensus(let message):
+            try checks.durableBeforeVisible.sends(machine.id, message, to: target, durable: machine.known.durable)
+            var isPreVote = false
+            if message.answersHeartbeat { checks.promiseKept.answers(machine.id) }
+            switch message.body {
+            case .voteRequest(let request):
+                isPreVote = request.isPreVote
+                if !isPreVote { try checks.oneVotePerTerm.votes(machine.id, in: message.term, for: machine.id) }
+            case .voteAnswer(let answer):
+                if answer.granted, !answer.isPreVote { try checks.oneVotePerTerm.votes(machine.id, in: message.term, for: target) }
+            default: break
+            }
+            if !isPreVote { checks.monotoneCounters.said(machine.id, message.term) }
+        case .forwardAnswer, .reportRequest, .report: break
+        }
+    }
+
+    func observeReply(_ reply: Reply, _ call: Int, _ machine: SimulatedMember, _ process: SimulatedProcess) throws(Broken) {
+        let operation = clients.operation(ofCall: call)
+        let state = process.member.state
+        switch (reply, operation.kind) {
+        case (.settled(let outcome), .exclusive(.command(let command), let request)):
+            guard let request, !outcome.isPassing else { return }
+            if operation.isReuse {
+                guard outcome == .refused(.requestIDReused) else {
+                    throw Broken(
+                        "ExactlyOnce", [machine.id], "\(request) was used for another request before, and is answered with \(outcome)")
+                }
+                return
+            }
+            try checks.exactlyOnce.answered(machine.id, operation.principal, request, outcome)
+            let stored = state.outcome(of: request, by: operation.principal, command: command)
+            guard stored == outcome else {
+                throw Broken(
+                    "Durability", [machine.id],
+                    "it answers \(request) with \(outcome); its own state says \(stored.map { "\($0)" } ?? "nothing")")
+            }
+            try observeReleased(outcome, state, machine)
+        case (.readable, .read(let consistency)):
+            let isLeader = process.member.raft.role == .leader
+            switch consistency {
+            case .linearizable: coverage.note(isLeader ? .readsLinearizable : .readsAtFollowers)
+            case .lease: coverage.note(.readsUnderTheLease)
+            case .stale: return
+            }
+            try checks.freshReads.reads(
+                machine.id, consistency.rawValue, mustSee: operation.mustSee, sees: state.appliedIndex)
+        default:
+            break
+        }
+    }
+
+    /// The certificate that belongs to the outcome is handed out with the reply, from the state that this member has.
+    private func observeReleased(_ outcome: Outcome, _ state: DispatcherState, _ machine: SimulatedMember) throws(Broken) {
+        guard case .operatorIssued(let name, let serial) = outcome else { return }
+        guard let record = state.operatorRecord(named: name, serial: serial) else {
+            throw Broken("Durability", [machine.id], "it says that \(serial) was issued to \(name), and has no such certificate")
+        }
+        try checks.uniqueSerials.releases(serial, record.certificate, certified: SimulatedCertificate(bytes: record.certificate)?.serial)
+    }
+
+    // MARK: Words for the trace
+
+    func words(for message: PeerMessage) -> String {
+        switch message {
+        case .consensus(let message):
+            switch message.body {
+            case .append(let append):
+                "t\(message.term) append #\(append.heartbeat.number.number) after \(append.previousIndex)/t\(append.previousTerm) ×\(append.entries.count) commit \(append.heartbeat.commit)"
+            case .heartbeat(let heartbeat): "t\(message.term) heartbeat #\(heartbeat.number.number) commit \(heartbeat.commit)"
+            case .heartbeatAnswer(let answer): "t\(message.term) heartbeat answer #\(answer.number.number)"
+            case .appendAnswer(let answer): "t\(message.term) append answer #\(answer.number.number) \(answer.result)"
+            case .voteRequest(let request):
+                "t\(message.term) \(request.isPreVote ? "pre-vote" : "vote") request, log \(request.lastLogIndex)/t\(request.lastLogTerm)\(request.transfer == nil ? "" : ", transfer")"
+            case .voteAnswer(let answer):
+                "t\(message.term) \(answer.isPreVote ? "pre-vote" : "vote") \(answer.granted ? "granted" : "refused") for t\(answer.campaignTerm)"
+            case .timeoutNow(let number): "t\(message.term) timeout now after #\(number.number)"
+            case .readIndexRequest(let token): "t\(message.term) read index request \(token.number)"
+            case .readIndexAnswer(let token, let index):
+                "t\(message.term) read index answer \(token.number): \(index.map { "\($0)" } ?? "none")"
+            }
+        case .forward(let request): "forward \(request.number): \(request.request)"
+        case .forwardAnswer(let answer): "forward answer \(answer.number): \(answer.result)"
+        case .reportRequest(let number): "report request \(number)"
+        case .report(let number, _): "report \(number)"
+        }
+    }
+
+    func words(for reply: Reply) -> String {
+        if case .reports(let reports) = reply { "reports of \(reports.map(\.member.name))" } else { "\(reply)" }
+    }
+
+    func words(for command: Command) -> String {
+        switch command {
+        case .issueOperator(let name, _): "issue operator \(name)"
+        case .openPairing(let milliseconds): "open pairing for \(milliseconds) ms"
+        case .closePairing: "close pairing"
+        case .submitPairing(let submission): "submit pairing \(submission.reqid) of \(submission.hostname)"
+        case .approvePairing(let reqid, _): "approve \(reqid)"
+        case .denyPairing(let reqid): "deny \(reqid)"
+        case .unpair(let name): "unpair \(name)"
+        case .editAgent(let name, _): "edit \(name)"
+        case .reserveAnew(let id): "reserve anew for \(id.index)"
+        case .recordCertificate(let id, let serial, _, _): "record \(serial) for \(id.index)"
+        case .signingFailed(let id, let serial, _): "signing \(serial) failed for \(id.index)"
+        case .expire: "expire"
+        }
+    }
+}
+
+extension Outcome {
+    /// Says only that nothing can be done now: not an outcome of the request.
+    var isPassing: Bool {
+        switch self {
+        case .refused(.requestTableFull), .refused(.tooMany): true
+        default: false
+        }
+    }
+}
+
+extension Message {
+    fileprivate var heartbeat: Heartbeat? {
+        switch body {
+        case .heartbeat(let heartbeat): heartbeat
+        case .append(let append): append.heartbeat
+        default: nil
+        }
+    }
+    /// Not a refusal.
+    fileprivate var answersHeartbeat: Bool {
+        switch body {
+        case .heartbeatAnswer(let answer): answer.number > .zero
+        case .appendAnswer(let answer): answer.number > .zero
+        default: false
+        }
+    }
+}

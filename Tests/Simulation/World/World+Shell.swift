@@ -1,0 +1,362 @@
+// Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
+
+// How the world runs a member's effects, as the real shell does: one loop that reads the clock when it has an event's bytes, a journal's
+// thread that flushes together what waits together, gates, the lease's end, a signer. Between any two of these it may pause or die.
+
+import Consensus
+import CoordinatorCore
+import CtrlExec
+import DispatcherState
+import Wire
+
+extension World {
+    // MARK: The loop
+
+    func give(_ input: SimulatedProcess.Input, to machine: SimulatedMember, _ process: SimulatedProcess) throws(Broken) {
+        process.inputs.append(input)
+        if !process.isBusy { try proceed(machine, process) }
+    }
+
+    private func isCurrent(_ process: SimulatedProcess, _ machine: SimulatedMember) -> Bool { machine.process === process }
+
+    /// Goes on until there is nothing to do, the process pauses, or it is dead.
+    func proceed(_ machine: SimulatedMember, _ process: SimulatedProcess) throws(Broken) {
+        guard now >= machine.pausedUntil else { return }
+        while isCurrent(process, machine) {
+            switch process.stage {
+            case .idle:
+                guard let input = process.takeInput() else {
+                    planTick(machine, process)
+                    return
+                }
+                switch input {
+                case .flushed(let writes):
+                    hear(writes, process)
+                case .gatesOpen(let write):
+                    openGates(process, through: write)
+                case .event(let event):
+                    // The bytes are here; now the clock is read.
+                    process.stage = .beforeStep(event, machine.clock.moment(at: now), readAt: now)
+                    if isStruck(plan.pauseBeforeStepPerMillion) {
+                        coverage.note(.pausesBeforeSteps)
+                        return pause(machine, process, for: shellGenerator.span(upTo: plan.pause))
+                    }
+                }
+            case .beforeStep(let event, let moment, let readAt):
+                process.stage = .effects
+                try step(machine, process, event, moment, readAt: readAt)
+            case .effects:
+                guard process.firstEffect < process.effects.count else {
+                    _ = process.takeEffect()
+                    process.stage = .idle
+                    continue
+                }
+                if isStruck(plan.pauseBeforeEffectPerMillion) {
+                    coverage.note(.pausesBeforeEffects)
+                    return pause(machine, process, for: shellGenerator.span(upTo: plan.pause))
+                }
+                if isStruck(plan.crashPerMillion) { return try die(machine, losingPower: shellGenerator.below(4) != 0) }
+                guard let effect = process.takeEffect() else { continue }
+                try run(effect, machine, process)
+            }
+        }
+    }
+
+    /// Draws whether something happens now that happens so often in a million times.
+    private func isStruck(_ perMillion: UInt64) -> Bool { perMillion > 0 && !isHealing && shellGenerator.below(1_000_000) < perMillion }
+
+    private func pause(_ machine: SimulatedMember, _ process: SimulatedProcess, for span: TimeSpan) {
+        trace.say(now, "\(process.life) pauses for \(span.milliseconds) ms within a step")
+        process.isBusy = true
+        machine.pausedUntil = max(machine.pausedUntil, now + span)
+        agenda.plan(.resume(machine.place, life: process.life.number), at: machine.pausedUntil)
+    }
+
+    func resume(_ machine: SimulatedMember, _ life: Int) throws(Broken) {
+        guard let process = machine.process, process.life.number == life, now >= machine.pausedUntil else { return }
+        process.isBusy = false
+        try proceed(machine, process)
+    }
+
+    private func planTick(_ machine: SimulatedMember, _ process: SimulatedProcess) {
+        let due = machine.clock.time(of: process.member.nextDeadline)
+        // A timer is late by a little; nothing is ever due twice at one instant.
+        let late = TimeSpan(nanoseconds: 1_000 + shellGenerator.below(200_000))
+        let time = max(due, now) + late
+        guard due != .never, time < process.tickPlannedAt || process.tickPlannedAt <= now else { return }
+        process.tickPlannedAt = time
+        agenda.plan(.tick(machine.place, life: process.life.number), at: time)
+    }
+
+    func tickIsDue(_ machine: SimulatedMember, _ life: Int) throws(Broken) {
+        guard let process = machine.process, process.life.number == life, process.tickPlannedAt == now else { return }
+        process.tickPlannedAt = .never
+        if process.isBusy || now < machine.pausedUntil {
+            process.inputs.append(.event(.tick))
+        } else if machine.clock.instant(at: now) >= process.member.nextDeadline {
+            try give(.event(.tick), to: machine, process)
+        } else {
+            planTick(machine, process)
+        }
+    }
+
+    private func step(
+        _ machine: SimulatedMember, _ process: SimulatedProcess, _ event: Event, _ moment: Moment, readAt: TrueTime
+    ) throws(Broken) {
+        steps += 1
+        process.steps += 1
+        var effects: [Effect] = []
+        process.member.handle(event, at: moment, into: &effects)
+        try observe(machine, process, event, moment, readAt: readAt, effects)
+        process.effects.append(contentsOf: effects)
+    }
+
+    // MARK: Effects
+
+    /// Through its gate, and not past the end of its lease.
+    private func run(_ effect: Effect, _ machine: SimulatedMember, _ process: SimulatedProcess) throws(Broken) {
+        if case .durable(let write) = effect.gate, write > process.durable {
+            process.held.append(SimulatedProcess.Held(effect: effect, write: write))
+            return
+        }
+        if let notAfter = effect.notAfter, machine.clock.instant(at: now) > notAfter {
+            coverage.note(.effectsPastTheirLease)
+            if case .sign(let job) = effect.action {
+                coverage.note(.signaturesDropped)
+                process.inputs.append(.event(.signed(job.obligation.id, job.obligation.serial, .failure(.dropped))))
+            }
+            if case .reply(_, let ticket) = effect.action { try reply(.notReadable, ticket, machine, process) }
+            return
+        }
+        switch effect.action {
+        case .write(let write, let id):
+            process.queue.append((write, id))
+            try startFlush(machine, process)
+        case .send(let message, let target):
+            try send(message, to: target, machine, process)
+        case .reply(let reply, let ticket):
+            try self.reply(reply, ticket, machine, process)
+        case .sign(let job):
+            try sign(job, machine, process)
+        case .announce(let decision):
+            try checks.pairingDecidedOnce.announces(machine.id, decision)
+            if case .approved(let certificate) = decision.verdict {
+                let certified = SimulatedCertificate(bytes: certificate)
+                guard let serial = certified?.serial else {
+                    throw Broken("UniqueSerials", [machine.id], "it announces bytes that no signer made")
+                }
+                try checks.uniqueSerials.releases(serial, certificate, certified: serial)
+            }
+        case .log(let record):
+            trace.say(now, "\(process.life) logs \(record.action) \(record.fields.map { "\($0.key)=\($0.value)" }.joined(separator: " "))")
+        case .stop(let reason):
+            trace.say(now, "\(process.life) stops: \(reason)")
+            if case .invariantBroken(let what) = reason { throw Broken("CoreInvariant", [machine.id], what) }
+            try die(machine, losingPower: process.journal.disk.faults.operationsUntilPowerFails == 0)
+        }
+    }
+
+    private func send(_ message: PeerMessage, to target: MemberID, _ machine: SimulatedMember, _ process: SimulatedProcess) throws(Broken) {
+        try observeSent(message, to: target, machine, process)
+        guard let place = members.firstIndex(where: { $0.id == target }) else {
+            throw Broken("CoreInvariant", [machine.id], "it sends to \(target), which is no member")
+        }
+        let bytes = message.encoded()
+        trace.mix(bytes)
+        let arrivals = network.arrivals(from: machine.place, to: place, at: now, coverage: &coverage)
+        trace.say(now, "\(process.life) → \(target)\(arrivals.isEmpty ? " (lost)" : ""): \(words(for: message))")
+        for arrival in arrivals { agenda.plan(.arrival(to: place, from: machine.place, bytes, sentTo: members[place].lives), at: arrival) }
+    }
+
+    func arrive(at machine: SimulatedMember, from sender: Int, _ bytes: [UInt8], sentTo lives: Int) throws(Broken) {
+        guard let process = machine.process else { return }
+        let message: PeerMessage
+        do throws(WireFailure) { message = try PeerMessage(decoding: bytes) } catch {
+            throw Broken("CoreInvariant", [members[sender].id], "it sent a message that cannot be read: \(error)")
+        }
+        if lives != machine.lives { coverage.note(.staleMessages) }
+        try give(.event(.peer(message, from: members[sender].id)), to: machine, process)
+    }
+
+    private func sign(_ job: SigningJob, _ machine: SimulatedMember, _ process: SimulatedProcess) throws(Broken) {
+        let obligation = job.obligation
+        try checks.uniqueSerials.signs(
+            machine.id, obligation.serial, UniqueSerials.Reservation(obligation: obligation.id, term: obligation.term))
+        var span = plan.signing + shellGenerator.span(upTo: plan.signing)
+        if shellGenerator.below(1000) < plan.slowSigningPerMille, !isHealing { span = span + shellGenerator.span(upTo: .seconds(2)) }
+        let result: Swift.Result<SignedCertificate, SigningFailure>
+        if SimulatedSigningRequest.isImpossible(obligation.signingRequest) {
+            coverage.note(.signaturesImpossible)
+            result = .failure(.impossible("the request's own signature does not verify"))
+        } else {
+            let certificate = SimulatedCertificate(
+                serial: obligation.serial, obligation: obligation.id, job: nextJob,
+                purpose: SimulatedCertificate.purpose(obligation.purpose))
+            nextJob += 1
+            result = .success(SignedCertificate(der: certificate.bytes, notAfter: job.validity.notAfter))
+        }
+        trace.say(now, "\(process.life) signs \(obligation.serial) for obligation \(obligation.id.index)")
+        agenda.plan(.signed(machine.place, life: process.life.number, obligation.id, obligation.serial, result), at: now + span)
+    }
+
+    private func reply(_ reply: Reply, _ ticket: Ticket, _ machine: SimulatedMember, _ process: SimulatedProcess) throws(Broken) {
+        let isGone = process.goneCallers.contains(ticket)
+        try checks.oneAnswerPerCaller.answers(process.life, ticket, isGone: isGone)
+        guard let place = process.callers.firstIndex(where: { $0.ticket == ticket }) else { return }
+        let call = process.callers.remove(at: place).call
+        try observeReply(reply, call, machine, process)
+        trace.mix(UInt64(call))
+        if case .settled(let outcome) = reply { trace.mix(outcome == .pairingClosed ? 1 : 2) }
+        trace.say(now, "\(process.life) answers call \(call): \(words(for: reply))")
+        let answer = SimulatedClients.Answer.reply(reply, sees: process.member.state.appliedIndex)
+        agenda.plan(.reply(call: call, answer), at: now + clients.pause(.milliseconds(2)))
+    }
+
+    // MARK: The journal's thread
+
+    private func startFlush(_ machine: SimulatedMember, _ process: SimulatedProcess) throws(Broken) {
+        guard process.flushing.isEmpty, !process.hasFailed, !process.queue.isEmpty else { return }
+        let batch = process.queue
+        process.queue.removeAll(keepingCapacity: true)
+        do throws(DiskFailure) {
+            for item in batch { try process.journal.append(item.write) }
+            try process.journal.write()
+        } catch {
+            return try journalFailed(machine, process, error)
+        }
+        process.flushing = batch.map(\.id)
+        if isStruck(plan.crashPerMillion) { return try die(machine, losingPower: true) }
+        agenda.plan(
+            .flushed(machine.place, life: process.life.number),
+            at: now + plan.flush + shellGenerator.span(upTo: plan.flushJitter) + shellGenerator.span(upTo: machine.extraFlushTime))
+    }
+
+    func finishFlush(_ machine: SimulatedMember, _ life: Int) throws(Broken) {
+        guard let process = machine.process, process.life.number == life, let last = process.flushing.last else { return }
+        if now < machine.diskStallsUntil {
+            agenda.plan(.flushed(machine.place, life: life), at: machine.diskStallsUntil)
+            return
+        }
+        do throws(DiskFailure) { try process.journal.flush() } catch { return try journalFailed(machine, process, error) }
+        machine.known.flushed(through: last)
+        let writes = process.flushing
+        process.flushing = []
+        trace.mix(last.number)
+        if isStruck(plan.crashPerMillion) { return try die(machine, losingPower: true) }
+        try give(.flushed(writes), to: machine, process)
+        if isCurrent(process, machine) { try startFlush(machine, process) }
+    }
+
+    private func journalFailed(_ machine: SimulatedMember, _ process: SimulatedProcess, _ failure: DiskFailure) throws(Broken) {
+        process.hasFailed = true
+        process.flushing = []
+        trace.say(now, "\(process.life): the journal failed: \(failure)")
+        if process.journal.disk.faults.operationsUntilPowerFails == 0 { return try die(machine, losingPower: true) }
+        coverage.note(failure == .full ? .fullDisks : .diskFailures)
+        try give(.event(.writeFailed(failure)), to: machine, process)
+    }
+
+    /// The loop hears that these writes are on disk: the member is told, and their gates open, before or after that.
+    private func hear(_ writes: [WriteID], _ process: SimulatedProcess) {
+        guard let last = writes.last else { return }
+        let told = writes.map { SimulatedProcess.Input.event(.wrote($0)) }
+        let rest = Array(process.inputs[process.firstInput...])
+        process.firstInput = 0
+        process.inputs = told + (plan.gatesOpenFirst ? [] : [.gatesOpen(through: last)]) + rest
+        if plan.gatesOpenFirst { openGates(process, through: last) }
+    }
+
+    private func openGates(_ process: SimulatedProcess, through write: WriteID) {
+        process.durable = max(process.durable, write)
+        let ready = process.held.filter { $0.write <= process.durable }.map(\.effect)
+        guard !ready.isEmpty else { return }
+        process.held.removeAll { $0.write <= process.durable }
+        process.effects.append(contentsOf: ready)
+        process.stage = .effects
+    }
+
+    // MARK: Life and death
+
+    /// The process is gone at once; with the power, so is what was not synchronized.
+    func die(_ machine: SimulatedMember, losingPower: Bool) throws(Broken) {
+        guard let process = machine.process else { return }
+        let raft = process.member.raft
+        trace.say(now, "\(process.life) dies\(losingPower ? " with its machine" : "") as \(raft.role) of term \(raft.term)")
+        trace.mix(losingPower ? 0xdead : 0xdea1)
+        machine.process = nil
+        machine.disk = process.journal.disk
+        machine.diedAt = now
+        machine.pausedUntil = now
+        coverage.note(raft.role == .leader ? .leaderCrashes : .followerCrashes)
+        if losingPower {
+            if machine.disk.hasUnsynchronized { coverage.note(.unsyncedCrashes) }
+            let torn = machine.disk.counts.tornSectors
+            machine.disk.crash()
+            coverage[.tornSectors] += machine.disk.counts.tornSectors - torn
+            machine.clock = SimulatedClock(
+                reading: shellGenerator.below(1 << 40), rate: drawRate(using: &shellGenerator),
+                wallOffset: Int64(shellGenerator.below(5)) - 2, at: now)
+        } else {
+            coverage.note(.processKills)
+        }
+        checks.leaseExclusivity.ends(machine.id, at: now)
+        checks.promiseKept.restarts(machine.id)
+        checks.oneAnswerPerCaller.dies(process.life)
+        for caller in process.callers { agenda.plan(.reply(call: caller.call, .connectionLost), at: now + clients.pause(.milliseconds(5))) }
+        guard !machine.isRestartPlanned else { return }
+        machine.isRestartPlanned = true
+        agenda.plan(.restart(machine.place), at: now + drawDownTime())
+    }
+
+    /// A supervisor is quick, a machine is slow, a person is slower.
+    func drawDownTime() -> TimeSpan {
+        if isHealing { return .milliseconds(20) }
+        switch shellGenerator.below(10) {
+        case 0..<5: return TimeSpan(nanoseconds: 500_000) + shellGenerator.span(upTo: .milliseconds(60))
+        case 5..<8: return shellGenerator.span(upTo: .milliseconds(900))
+        default: return shellGenerator.span(upTo: .seconds(4))
+        }
+    }
+
+    func restart(_ machine: SimulatedMember) throws(Broken) {
+        machine.isRestartPlanned = false
+        guard machine.process == nil else { return }
+        machine.lives += 1
+        let opened: (journal: Journal<SimulatedDisk>, genesis: Genesis, recovered: Recovered)
+        do throws(JournalRefusal) {
+            opened = try Journal.open(on: &machine.disk, layout: layout)
+        } catch {
+            if case .disk = error {
+                // The disk fails now; a supervisor tries again. What recovery did to it until then may be lost as well.
+                trace.say(now, "\(machine.life) cannot open its journal: \(error)")
+                if machine.disk.faults.operationsUntilPowerFails == 0 { machine.disk.crash() }
+                machine.isRestartPlanned = true
+                agenda.plan(.restart(machine.place), at: now + .milliseconds(20) + drawDownTime())
+                return
+            }
+            try checks.journalRecovery.refused(machine.id, error)
+            return
+        }
+        try checks.journalRecovery.recovered(machine.id, opened.recovered, known: &machine.known)
+        try checks.monotoneCounters.begins(machine.life, term: opened.recovered.ballot.term)
+        let state: GenesisState
+        do throws(WireFailure) { state = try GenesisState(decoding: opened.genesis.payload) } catch {
+            throw Broken("JournalRecovery", [machine.id], "its genesis cannot be read: \(error)")
+        }
+        let settings = MemberSettings(id: machine.id, version: "simulated", timing: timing, session: shellGenerator.next())
+        let member = Member(
+            genesis: state, configuration: opened.genesis.configuration, recovered: opened.recovered, settings: settings,
+            seed: shellGenerator.next(), now: machine.clock.moment(at: now))
+        let process = SimulatedProcess(life: machine.life, member: member, journal: opened.journal)
+        process.lastTerm = opened.recovered.ballot.term
+        machine.process = process
+        machine.pausedUntil = now
+        trace.say(
+            now,
+            "\(machine.life) begins with \(opened.recovered.ballot), \(opened.recovered.entries.count) entries, rate \(machine.clock.rate)")
+        if machine.lives > 1, now.since(machine.diedAt) < timing.promise { coverage.note(.fastRestarts) }
+        if checks.promiseKept.binds(machine.id, at: now) { coverage.note(.promisesAcrossRestarts) }
+        if machine.clock.rate != SimulatedClock.exact { coverage.note(.driftedClocks) }
+        planTick(machine, process)
+    }
+}
