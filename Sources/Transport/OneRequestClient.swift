@@ -160,7 +160,6 @@ private final class Exchange: Sendable {
     private let state = Mutex(State())
 
     var requestSent: Bool { state.withLock { $0.requestSent } }
-    var isAbandoned: Bool { state.withLock { $0.isAbandoned } }
 
     /// False if the caller has gone, and nothing is to be sent.
     func sending() -> Bool {
@@ -289,9 +288,7 @@ private final class ExchangeHandler: ChannelInboundHandler {
         guard !hasEnded else { return }
         hasEnded = true
         deadline?.cancel()
-        // Whatever follows from our own closing is not the peer's doing.
-        let isCancelled = failure != nil && exchange.isAbandoned
-        replies.finish(throwing: isCancelled ? .cancelled(requestSent: exchange.requestSent) : failure)
+        replies.finish(throwing: failure)
         context.close(promise: nil)
     }
 

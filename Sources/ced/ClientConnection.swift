@@ -72,7 +72,7 @@ struct Client {
         while true {
             for door in doors {
                 switch await ask(door, "GET", path, nil, headers: [attempts.header], seconds: attempts.secondsForOne) {
-                case .answer(let status, let answer) where status == 503: attempts.unavailable(door.name, answer)
+                case .answer(let status, let answer) where isPassing(status, answer): attempts.unavailable(door.name, answer)
                 case .answer(let status, let answer): return try accepted(status, answer)
                 case .failed(let failure): attempts.failed(door.name, failure)
                 }
@@ -91,7 +91,7 @@ struct Client {
                 let patience = givenTimeoutSeconds.map { _ in attempts.secondsLeft } ?? 86_400
                 switch await ask(door, "POST", path, body, headers: [], seconds: patience, connectSeconds: attempts.secondsForOne) {
                 // The member says so before it dials anybody.
-                case .answer(let status, let answer) where status == 503: attempts.unavailable(door.name, answer)
+                case .answer(let status, let answer) where isPassing(status, answer): attempts.unavailable(door.name, answer)
                 case .answer(let status, let answer): return try accepted(status, answer)
                 case .failed(let failure) where failure.requestSent && !isRepeatable:
                     throw ClientFailure(.failed, "outcome unknown: \(door.name): \(failure.description); \(unknown)")
@@ -113,7 +113,7 @@ struct Client {
             for door in doors {
                 let headers = [attempts.header, (name: "Idempotency-Key", value: id)]
                 switch await ask(door, method, path, body, headers: headers, seconds: attempts.secondsForOne) {
-                case .answer(let status, let answer) where status == 503: attempts.unavailable(door.name, answer)
+                case .answer(let status, let answer) where isPassing(status, answer): attempts.unavailable(door.name, answer)
                 case .answer(let status, let answer): return try accepted(status, answer)
                 case .failed(let failure): attempts.failed(door.name, failure)
                 }
@@ -172,10 +172,17 @@ struct Client {
         }
     }
 
+    /// Another member, or the same one a little later, may say otherwise.
+    private func isPassing(_ status: Int, _ answer: JSONValue) -> Bool {
+        status == 503 && ["no leader", "not ready", "not finished yet"].contains(answer.text("error"))
+    }
+
     private func accepted(_ status: Int, _ answer: JSONValue) throws(ClientFailure) -> JSONValue {
         if (200...299).contains(status) { return answer }
         let error = answer["error"]?.scalarText ?? "the member answered \(status)"
-        let text = answer["detail"]?.scalarText.map { "\(error): \($0)" } ?? error
+        let detail = answer["detail"]?.scalarText
+        // Of these two the detail says it all.
+        let text = detail.map { ["bad request", "unknown agent"].contains(error) ? $0 : "\(error): \($0)" } ?? error
         let code: CtrlExec.ExitCode =
             switch status {
             case 401, 403: .permission

@@ -14,7 +14,7 @@ struct IssueOperatorCommand: AsyncParsableCommand {
         commandName: "issue-operator", abstract: "Makes an operator's identity: operator.key, operator.crt and ca.crt.",
         discussion: """
             Use it with: ced … --endpoints a:7443,b:7443,c:7443 --identity DIR
-            If the outcome is not known, the same command goes on where it stopped: the key and the request id wait in DIR.
+            If the outcome is not known, the same command goes on where it stopped: the key and the request (operator.request) wait in DIR.
             """)
 
     @Argument(help: ArgumentHelp("The operator's name, as it stands in the certificate.", valueName: "name"))
@@ -58,7 +58,7 @@ struct IssueOperatorCommand: AsyncParsableCommand {
         }
     }
 
-    /// What is kept until the certificate is there: the request as it was signed, and the id under which it was sent.
+    /// The request as it was signed, and the id under which it was sent: kept in the directory, so that the same command can be repeated.
     private struct Draft {
         let request: String
         let requestID: String
@@ -69,27 +69,28 @@ struct IssueOperatorCommand: AsyncParsableCommand {
 
     private func prepare() throws -> Draft {
         try DurableFile.makeDirectory(out, mode: 0o700)
-        guard !exists("operator.crt") else {
-            throw ClientFailure(.usage, "\(path("operator.crt")) exists already; choose another directory")
-        }
-        if exists("operator.pending"), exists("operator.key") {
-            let pending = JSONValue(bytes: try DurableFile.read(path("operator.pending"))) ?? .object([])
-            guard pending.text("name") == name, !pending.text("csr").isEmpty, !pending.text("request_id").isEmpty else {
-                throw ClientFailure(.usage, "\(out) waits for another operator's certificate; choose another directory")
+        if exists("operator.request"), exists("operator.key") {
+            let kept = JSONValue(bytes: try DurableFile.read(path("operator.request"))) ?? .object([])
+            guard kept.text("name") == name, !kept.text("csr").isEmpty, !kept.text("request_id").isEmpty else {
+                throw ClientFailure(.usage, "\(out) belongs to another operator; choose another directory")
             }
-            return Draft(request: pending.text("csr"), requestID: pending.text("request_id"), isNew: false)
+            // With a certificate there is nothing left to do, unless the same request is repeated on purpose.
+            guard !exists("operator.crt") || request.requestID == kept.text("request_id") else { throw taken("operator.crt") }
+            return Draft(request: kept.text("csr"), requestID: request.requestID ?? kept.text("request_id"), isNew: false)
         }
-        guard !exists("operator.key") else {
-            throw ClientFailure(.usage, "\(path("operator.key")) exists already; choose another directory")
-        }
+        for name in ["operator.crt", "operator.key"] where exists(name) { throw taken(name) }
         let key = try PrivateKey.generateP256()
         let draft = Draft(
             request: String(decoding: try CertificateRequest.make(key: key, commonName: name).pem, as: UTF8.self),
             requestID: try request.requestID ?? Client.newRequestID(), isNew: true)
         try DurableFile.write(key.pem, to: path("operator.key"), mode: 0o600)
-        let pending = JSONValue.record(["name": .text(name), "csr": .text(draft.request), "request_id": .text(draft.requestID)])
-        try DurableFile.write(pending.bytes, to: path("operator.pending"), mode: 0o600)
+        let kept = JSONValue.record(["name": .text(name), "csr": .text(draft.request), "request_id": .text(draft.requestID)])
+        try DurableFile.write(kept.bytes, to: path("operator.request"), mode: 0o600)
         return draft
+    }
+
+    private func taken(_ name: String) -> ClientFailure {
+        ClientFailure(.usage, "\(path(name)) exists already; choose another directory")
     }
 
     private func finish(_ answer: JSONValue) throws {
@@ -100,12 +101,11 @@ struct IssueOperatorCommand: AsyncParsableCommand {
         }
         try DurableFile.write(Array(answer.text("ca").utf8), to: path("ca.crt"), mode: 0o644)
         try DurableFile.write(certificate, to: path("operator.crt"), mode: 0o644)
-        unlink(path("operator.pending"))
     }
 
     private func discard() {
         unlink(path("operator.key"))
-        unlink(path("operator.pending"))
+        unlink(path("operator.request"))
         // Only if it is empty, as we made it.
         rmdir(out)
     }

@@ -9,7 +9,9 @@ import CtrlExec
 struct ListRequestsCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "list-requests", abstract: "Lists the pairing requests that wait for a decision.",
-        discussion: "Compare the code with the one that the agent shows before you approve. With --json: an array, empty if none waits.")
+        discussion:
+            "Compare the code with the one that the agent shows before you approve. With --json: an array, empty if none waits."
+    )
 
     @OptionGroup(title: "Connection")
     var connection: ConnectionOptions

@@ -144,8 +144,8 @@ extension PortFront {
     private func answer(_ outcome: Outcome, _ state: DispatcherState, _ id: String) -> PortResponse {
         switch outcome {
         case .operatorIssued(let name, let serial):
-            guard let record = state.operatorRecord(named: name), record.serial == serial else {
-                return .failure(409, "operator \(name)'s certificate \(serial) was replaced since", requestID: id)
+            guard let record = state.operatorRecord(named: name, serial: serial) else {
+                return .failure(409, "operator \(name)'s certificate \(serial) is on record no more", requestID: id)
             }
             return .ok([
                 "request_id": .text(id), "name": .text(name.text), "serial": .text(serial.hexadecimal),
@@ -162,7 +162,7 @@ extension PortFront {
         case .pairingDenied(let reqid): return .ok(["request_id": .text(id), "reqid": .text(reqid.description)])
         case .agentRemoved(let agent): return .ok(["request_id": .text(id), "agent": .text(agent.text)])
         case .agentEdited(let agent):
-            let current = state.identities.last { $0.phase == .current }?.serial
+            let current = state.currentIdentity?.serial
             return .ok([
                 "request_id": .text(id), "agent": .text(agent.text),
                 "record": state.agent(named: agent).map { agentShape($0, current: current) },

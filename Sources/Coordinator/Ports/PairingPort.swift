@@ -105,7 +105,7 @@ package struct PairingPort: Sendable {
             let state = await member.appliedState()
             let record = state.agents.first { $0.reqid == submission.reqid }
             // What the agent is told to trust is what the registry says that it trusts.
-            let serial = record?.confirmedIdentities.last ?? state.identities.last { $0.phase == .current }?.serial
+            let serial = record?.confirmedIdentities.last ?? state.currentIdentity?.serial
             let approval = PairApproval(
                 cert: pemText(certificate), ca: pemText(state.genesis.fleetCA.certificate), nonce: submission.nonce,
                 dispatcherSerial: serial?.hexadecimal ?? "", dispatcherID: state.genesis.dispatcherID.text)

@@ -144,8 +144,8 @@ package struct PortFront: Sendable {
     /// Whether this certificate is the one on record for the operator; nil if this member cannot know. An operator of whom this member
     /// has not heard may have been made a moment ago through another one.
     private func standing(of name: OperatorName, _ serial: SerialNumber) async -> Bool? {
-        if let record = await member.appliedState().operatorRecord(named: name), record.serial == serial { return true }
+        if await member.appliedState().operatorRecord(named: name, serial: serial) != nil { return true }
         guard let state = await member.read(.linearizable, timeout: .milliseconds(2_000)) else { return nil }
-        return state.operatorRecord(named: name)?.serial == serial
+        return state.operatorRecord(named: name, serial: serial) != nil
     }
 }

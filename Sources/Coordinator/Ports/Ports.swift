@@ -130,5 +130,5 @@ private final class PresentedIdentity: Sendable {
         guard let serial = current.withLock({ $0 }) else { throw PKIFailure("the cluster has no current dispatcher identity") }
         return serial
     }
-    private static func serial(in state: DispatcherState) -> SerialNumber? { state.identities.last { $0.phase == .current }?.serial }
+    private static func serial(in state: DispatcherState) -> SerialNumber? { state.currentIdentity?.serial }
 }

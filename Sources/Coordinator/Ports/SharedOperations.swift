@@ -17,7 +17,7 @@ extension PortFront {
         case .status: return await status(timeout: try request.timeout())
         case .agents:
             return try await reading(request) { state in
-                let current = state.identities.last { $0.phase == .current }?.serial
+                let current = state.currentIdentity?.serial
                 return .ok(["agents": .array(state.agents.map { agentShape($0, current: current) })])
             }
         case .pairingRequests:
