@@ -96,8 +96,9 @@ let package = Package(
         .testTarget(name: "WireTests", dependencies: ["Wire"], swiftSettings: settings),
         .testTarget(name: "CoordinatorCoreTests", dependencies: ["CoordinatorCore"], swiftSettings: settings),
         .testTarget(name: "PlatformTests", dependencies: ["Platform", "Simulation"], swiftSettings: settings),
-        .testTarget(name: "PKITests", dependencies: ["PKI"], swiftSettings: settings),
-        .testTarget(name: "TransportTests", dependencies: ["Transport"], swiftSettings: settings),
+        .testTarget(name: "PKITests", dependencies: ["CtrlExec", "PKI"], swiftSettings: settings),
+        .testTarget(
+            name: "TransportTests", dependencies: ["CtrlExec", "PKI", "Transport", nio, nioPosix, nioSSL, nioTLS], swiftSettings: settings),
         .testTarget(name: "AgentTests", dependencies: ["Agent", "CtrlExec", "PKI", "Transport", nio, nioPosix, logging], swiftSettings: settings),
         .testTarget(name: "CoordinatorTests", dependencies: ["Coordinator"], swiftSettings: settings),
         .testTarget(name: "EndToEndTests", dependencies: ["ced", "cea"], exclude: ["checks"], swiftSettings: settings),

@@ -160,6 +160,7 @@ private final class Exchange: Sendable {
     private let state = Mutex(State())
 
     var requestSent: Bool { state.withLock { $0.requestSent } }
+    var isAbandoned: Bool { state.withLock { $0.isAbandoned } }
 
     /// False if the caller has gone, and nothing is to be sent.
     func sending() -> Bool {
@@ -288,7 +289,9 @@ private final class ExchangeHandler: ChannelInboundHandler {
         guard !hasEnded else { return }
         hasEnded = true
         deadline?.cancel()
-        replies.finish(throwing: failure)
+        // Whatever follows from our own closing is not the peer's doing.
+        let isCancelled = failure != nil && exchange.isAbandoned
+        replies.finish(throwing: isCancelled ? .cancelled(requestSent: exchange.requestSent) : failure)
         context.close(promise: nil)
     }
 

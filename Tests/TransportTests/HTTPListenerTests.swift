@@ -1,0 +1,304 @@
+// Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
+
+// What a port says, what it refuses, and how long it waits.
+
+import Foundation
+import NIOCore
+import NIOPosix
+import PKI
+import Testing
+
+@testable import Transport
+
+@Suite("HTTP ports", .timeLimit(.minutes(1))) struct HTTPListenerTests {
+    @Test("a response has the bytes of the original's")
+    func bytes() async throws {
+        let port = try await TestListener()
+        let answer = try await raw(["POST /ping HTTP/1.0\r\nContent-Length: 2\r\n\r\n{}"], to: port.port)
+        #expect(answer == "HTTP/1.0 200 OK\r\nContent-Type: application/json\r\nContent-Length: 11\r\n\r\n{\"ok\":true}")
+        await port.stop()
+    }
+
+    @Test("a request in pieces, with the headers of LWP, arrives whole")
+    func reads() async throws {
+        let port = try await TestListener()
+        _ = try await raw(
+            [
+                "POST /pi", "ng?x=1 HTTP/1.1\r\nTE: deflate,gzip;q=0.3\r\nConnection: TE, close\r\nHost: h:1\r\nCONTENT-",
+                "length: 5\r\nX-A: 1\r\nx-a: 2\r\n\r\nab",
+                "cde",
+            ], to: port.port)
+        let request = try #require(port.requests.value.first)
+        #expect(request.method == "POST")
+        #expect(request.path == "/ping?x=1")
+        #expect(request.header("X-a") == "2")
+        #expect(request.header("content-length") == "5")
+        #expect(request.body == Array("abcde".utf8))
+        #expect(request.peer == nil)
+        await port.stop()
+    }
+
+    @Test("a chunked request is read within the limit of a body")
+    func chunked() async throws {
+        let port = try await TestListener(configure: { $0.limits.bodyBytes = 8 })
+        let head = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+        #expect(try await raw([head + "3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"], to: port.port).hasPrefix("HTTP/1.0 200 OK\r\n"))
+        #expect(port.requests.value.first?.body == Array("abcde".utf8))
+        let answer = try await raw([head + "3\r\nabc\r\n6\r\ndefghi\r\n"], to: port.port)
+        #expect(answer.hasPrefix("HTTP/1.0 413 Content Too Large\r\n") && answer.hasSuffix("{\"error\":\"request too large\"}"))
+        #expect(port.requests.value.count == 1)
+        await port.stop()
+    }
+
+    @Test("32 headers pass and the 33rd is too many")
+    func headers() async throws {
+        let port = try await TestListener()
+        func request(_ count: Int) -> String { "GET / HTTP/1.0\r\n" + (0..<count).map { "X-\($0): y\r\n" }.joined() + "\r\n" }
+        #expect(try await raw([request(32)], to: port.port).hasPrefix("HTTP/1.0 200 OK\r\n"))
+        #expect(
+            try await raw([request(33)], to: port.port)
+                == "HTTP/1.0 431 Request Header Fields Too Large\r\nContent-Type: application/json\r\nContent-Length: 28\r\n\r\n{\"error\":\"too many headers\"}"
+        )
+        #expect(port.requests.value.count == 1)
+        await port.stop()
+    }
+
+    @Test("a header, or a path, without end is too large")
+    func headerSize() async throws {
+        let port = try await TestListener(configure: { $0.limits.headerBytes = 1000 })
+        for request in ["GET / HTTP/1.0\r\nX: \(String(repeating: "y", count: 2000))", "GET /\(String(repeating: "y", count: 2000))"] {
+            #expect(try await raw([request], to: port.port).hasPrefix("HTTP/1.0 431 "))
+        }
+        await port.stop()
+    }
+
+    @Test("a body over the limit is refused before it is read")
+    func bodySize() async throws {
+        let port = try await TestListener()
+        #expect(
+            try await raw(["POST /run HTTP/1.0\r\nContent-Length: 1048577\r\n\r\n"], to: port.port)
+                == "HTTP/1.0 413 Content Too Large\r\nContent-Type: application/json\r\nContent-Length: 29\r\n\r\n{\"error\":\"request too large\"}"
+        )
+        #expect(await port.nextIncident()?.kind == .tooLarge)
+        let full = String(repeating: "x", count: 1_048_576)
+        #expect(
+            try await raw(["POST /run HTTP/1.0\r\nContent-Length: 1048576\r\n\r\n" + full], to: port.port).hasPrefix("HTTP/1.0 200 OK\r\n"))
+        #expect(port.requests.value.count == 1)
+        await port.stop()
+    }
+
+    @Test(
+        "what is not HTTP is a bad request",
+        arguments: [
+            "nonsense\r\n\r\n", "GET / HTTP/3.0\r\n\r\n", "GET / HTTP/1.0\r\nContent-Length: -1\r\n\r\n",
+            "POST / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\nabc", "GET / HTTP/1.0\r\nno colon\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        ])
+    func malformed(request: String) async throws {
+        let port = try await TestListener()
+        let answer = try await raw([request], to: port.port)
+        #expect(answer.hasPrefix("HTTP/1.0 400 Bad Request\r\n") && answer.hasSuffix("{\"error\":\"bad request\"}"), "\(answer)")
+        #expect(port.requests.value.isEmpty)
+        #expect(await port.nextIncident()?.kind == .malformed)
+        await port.stop()
+    }
+
+    @Test(
+        "a client that does not finish its request is closed at the deadline, without an answer",
+        arguments: ["", "GET / HTT", "POST / HTTP/1.0\r\nContent-Length: 5\r\n\r\nab"])
+    func slowRequest(beginning: String) async throws {
+        let port = try await TestListener(configure: { $0.limits.requestTimeout = .milliseconds(50) })
+        #expect(try await raw([beginning], to: port.port) == "")
+        #expect(await port.nextIncident()?.kind == .requestTimedOut)
+        await port.stop()
+    }
+
+    @Test("a client that does not finish its handshake is closed at the deadline")
+    func slowHandshake() async throws {
+        let fleet = try Fleet()
+        let server = TLSServer(identity: try fleet.member(), clients: .none)
+        let port = try await TestListener(tls: { server }, configure: { $0.limits.handshakeTimeout = .milliseconds(50) })
+        #expect(try await raw(["\u{16}\u{3}"], to: port.port) == "")
+        #expect(await port.nextIncident()?.kind == .handshakeFailed(.timedOut))
+        await port.stop()
+    }
+
+    @Test("a connection that closes without a byte is nobody's concern, and one that speaks plain HTTP to TLS is reported")
+    func probes() async throws {
+        let fleet = try Fleet()
+        let server = TLSServer(identity: try fleet.member(), clients: .none)
+        let port = try await TestListener(tls: { server })
+        for _ in 0..<5 {
+            let channel = try await ClientBootstrap(group: group).connect(host: "127.0.0.1", port: port.port).get()
+            try await channel.close()
+        }
+        _ = try await raw(["GET / HTTP/1.0\r\n\r\n"], to: port.port)
+        let incident = try #require(await port.nextIncident())
+        #expect(incident.description.contains("http request"), "the first that is told is not a probe: \(incident)")
+        #expect(try await client(nil, trusting: fleet.members()).exchange(ping, with: local(port.port)).status == 200)
+        await port.stop()
+    }
+
+    @Test("a port that has no identity to present says so and lives")
+    func noIdentity() async throws {
+        let port = try await TestListener(tls: { throw PKIFailure("the key is sealed") })
+        #expect(try await raw([], to: port.port) == "")
+        #expect(await port.nextIncident()?.description.contains("the key is sealed") == true)
+        await port.stop()
+    }
+
+    @Test("two responses go out on one connection, each when it is ready")
+    func twoResponses() async throws {
+        let fleet = try Fleet()
+        let server = TLSServer(identity: try fleet.member(), clients: .none)
+        let (decisions, decide) = AsyncStream.makeStream(of: String.self)
+        let port = try await TestListener.answering(tls: { server }) { _, writer in
+            await writer.send(HTTPResponse(status: 200, json: Array("first".utf8)), last: false)
+            for await decision in decisions { return _ = await writer.send(HTTPResponse(status: 200, json: Array(decision.utf8))) }
+        }
+        var received: [String] = []
+        for try await reply in client(nil, trusting: .anyone).responses(to: ping, from: local(port.port), count: 2) {
+            received.append(String(decoding: reply.body, as: UTF8.self))
+            // Nothing but the first response lets the second go.
+            if received.count == 1 { decide.yield("second") }
+        }
+        #expect(received == ["first", "second"])
+        await port.stop()
+    }
+
+    @Test("a handler hears that its client has gone, and cannot send to it any more")
+    func clientGoes() async throws {
+        let fleet = try Fleet()
+        let server = TLSServer(identity: try fleet.member(), clients: .none)
+        let (sent, tell) = AsyncStream.makeStream(of: Bool.self)
+        let port = try await TestListener.answering(tls: { server }) { _, writer in
+            await writer.send(HTTPResponse(status: 200, json: []), last: false)
+            await writer.closed
+            tell.yield(await writer.send(HTTPResponse(status: 200, json: [])))
+        }
+        for try await _ in client(nil, trusting: .anyone).responses(to: ping, from: local(port.port), count: 2) { break }
+        #expect(await sent.first { _ in true } == false)
+        await port.stop()
+    }
+
+    @Test("a handler that returns without an answer closes the connection")
+    func noAnswer() async throws {
+        let port = try await TestListener(handler: { _, _ in })
+        #expect(try await raw(["GET / HTTP/1.0\r\n\r\n"], to: port.port) == "")
+        await port.stop()
+    }
+
+    @Test("HEAD is answered with a head, extra headers stay in their line")
+    func head() async throws {
+        let port = try await TestListener(handler: { _, writer in
+            await writer.send(HTTPResponse(status: 503, json: Array("{}".utf8), headers: [("X-Ced-Leader", "b\r\nX-Evil: 1")]))
+        })
+        #expect(
+            try await raw(["HEAD / HTTP/1.0\r\n\r\n"], to: port.port)
+                == "HTTP/1.0 503 Service Unavailable\r\nContent-Type: application/json\r\nContent-Length: 2\r\nX-Ced-Leader: b  X-Evil: 1\r\n\r\n"
+        )
+        await port.stop()
+    }
+
+    @Test("connections over the limits, and from addresses that are not admitted, are closed without a byte")
+    func connectionLimits() async throws {
+        let port = try await TestListener(configure: { $0.limits.connectionsPerAddress = 1 })
+        let first = try await ClientBootstrap(group: group).connect(host: "127.0.0.1", port: port.port).get()
+        #expect(try await raw([], to: port.port) == "")
+        #expect(await port.nextIncident()?.kind == .tooManyConnections)
+        let elsewhere = plainClient { $0.bindAddress = "127.0.0.2" }
+        #expect(try await elsewhere.exchange(ping, with: local(port.port)).status == 200)
+        #expect(port.requests.value.first?.remoteAddress.ip == "127.0.0.2")
+        try await first.close()
+        await port.stop()
+
+        let closed = try await TestListener(configure: { $0.admitAddress = { $0.ip != "127.0.0.1" } })
+        #expect(try await raw([], to: closed.port) == "")
+        #expect(try await elsewhere.exchange(ping, with: local(closed.port)).status == 200)
+        await closed.stop()
+    }
+
+    @Test("a graceful stop lets a request in hand finish, closes the idle, and frees the port")
+    func stops() async throws {
+        let (started, tellStarted) = AsyncStream.makeStream(of: Void.self)
+        let (finishes, finish) = AsyncStream.makeStream(of: Void.self)
+        let port = try await TestListener.answering { _, writer in
+            tellStarted.yield(())
+            for await _ in finishes { break }
+            await writer.send(HTTPResponse(status: 200, json: Array("done".utf8)))
+        }
+        let number = port.port
+        async let idle = raw([], to: number)
+        async let busy = plainClient().exchange(ping, with: local(number))
+        for await _ in started { break }
+        async let stopped: Void = port.listener.stop(drain: .seconds(30))
+        #expect(try await idle == "")
+        finish.yield(())
+        #expect(try await busy.body == Array("done".utf8))
+        await stopped
+        #expect(port.listener.connectionCount == 0)
+        #expect(await plainClient().failure(with: local(number)) == .refused)
+    }
+
+    @Test("a graceful stop does not wait for ever")
+    func stopsInTime() async throws {
+        let port = try await TestListener.answering { _, writer in
+            await writer.send(HTTPResponse(status: 200, json: Array("first".utf8)), last: false)
+            await writer.closed
+        }
+        var replies = plainClient().responses(to: ping, from: local(port.port), count: 2).makeAsyncIterator()
+        #expect(try await replies.next()?.body == Array("first".utf8))
+        await port.listener.stop(drain: .milliseconds(20))
+        #expect(port.listener.connectionCount == 0)
+        await #expect(throws: ExchangeFailure.closedWithoutResponse(requestSent: true)) { try await replies.next() }
+    }
+
+    @Test("an address in use is an error for people")
+    func inUse() async throws {
+        let port = try await TestListener()
+        let address = ListenAddress.tcp(host: "127.0.0.1", port: port.port)
+        let failure = await #expect(throws: ListenFailure.self) { _ = try await TestListener(address: address) }
+        #expect(failure?.isInUse == true)
+        #expect(failure?.description.contains("127.0.0.1:\(port.port): the address is in use") == true)
+        await port.stop()
+    }
+
+    @Test("a unix socket has its mode, knows the process at the other end, and replaces what a dead owner left")
+    func unixSocket() async throws {
+        let scratch = try Scratch()
+        let path = scratch.path + "/s"
+        let address = ListenAddress.unix(path: path, mode: 0o660, group: getgid())
+        let dead = try await TestListener(address: address)
+        await dead.stop()
+        let port = try await TestListener(address: address)
+        var status = stat()
+        #expect(stat(path, &status) == 0)
+        #expect(status.st_mode & 0o777 == 0o660)
+        #expect(try await plainClient().exchange(ping, with: .unix(path: path)).status == 200)
+        #expect(port.requests.value.first?.unixCredentials == UnixCredentials(pid: getpid(), uid: getuid(), gid: getgid()))
+        #expect(port.requests.value.first?.remoteAddress.ip == nil)
+        await port.stop()
+
+        try scratch.write([1], "file")
+        await #expect(throws: ListenFailure.self) {
+            _ = try await TestListener(address: .unix(path: scratch.path + "/file", mode: 0o600, group: nil))
+        }
+        #expect(try scratch.read("file") == [1])
+    }
+
+    @Test("a socket that was bound by another hand is served")
+    func inherited() async throws {
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
+        let bound = withUnsafePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
+        }
+        #expect(bound == 0)
+        #expect(listen(descriptor, 5) == 0)
+        let port = try await TestListener(address: .inherited(descriptor: descriptor))
+        #expect(try await plainClient().exchange(ping, with: local(port.port)).status == 200)
+        await port.stop()
+    }
+}
