@@ -97,7 +97,9 @@ extension LeaseRaft {
         }
         if asked > term {
             adopt(asked, vote: isUpToDate ? from : nil, leader: nil, because: reasonToFollow(from), at: now, into: &effects)
-        } else if asked == term, vote == nil, isUpToDate, case .follower(let following) = state, following.leader == nil {
+        } else if asked == term, vote == nil, leader == nil, isUpToDate {
+            // Without a vote of its own in this term it is at most about to campaign in the next; it helps instead.
+            becomeFollower(of: nil, because: nil, at: now, into: &effects)
             vote = from
             ballotWrite = write(JournalWrite(ballot: Ballot(term: term, vote: from)), at: now, into: &effects)
         }

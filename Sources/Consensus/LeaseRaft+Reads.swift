@@ -65,34 +65,31 @@ extension LeaseRaft {
     // MARK: The follower
 
     mutating func forwardRead(_ token: ReadToken, at now: Instant, into effects: inout [ConsensusEffect]) {
-        guard case .follower(var following) = state, let leader = following.leader, following.reads.count < LeaseRaft.readLimit else {
+        guard let leader = following.leader, following.reads.count < LeaseRaft.readLimit else {
             effects.append(.readReady(token, nil))
             return
         }
         let question = ReadToken(nextQuestion)
         nextQuestion &+= 1
-        state = .follower(FollowerState(leader: nil))
         following.reads.append(ForwardedRead(token: token, question: question, deadline: now + timing.promise))
-        state = .follower(following)
         send(.readIndexRequest(question), to: leader, into: &effects)
     }
 
     mutating func handleReadIndexAnswer(
         _ question: ReadToken, _ index: LogIndex?, from: MemberID, into effects: inout [ConsensusEffect]
     ) {
-        guard case .follower(var following) = state, following.leader == from,
-            let position = following.reads.firstIndex(where: { $0.question == question })
+        guard case .follower(let current) = state, current.leader == from,
+            let position = current.reads.firstIndex(where: { $0.question == question })
         else { return }
-        let read = following.reads.remove(at: position)
-        state = .follower(following)
+        let read = current.reads[position]
+        following.reads.remove(at: position)
         effects.append(.readReady(read.token, index))
     }
 
     mutating func expireForwardedReads(at now: Instant, into effects: inout [ConsensusEffect]) {
-        guard case .follower(var following) = state, following.reads.contains(where: { now >= $0.deadline }) else { return }
-        for read in following.reads where now >= read.deadline { effects.append(.readReady(read.token, nil)) }
+        guard case .follower(let current) = state, current.reads.contains(where: { now >= $0.deadline }) else { return }
+        for read in current.reads where now >= read.deadline { effects.append(.readReady(read.token, nil)) }
         following.reads.removeAll { now >= $0.deadline }
-        state = .follower(following)
     }
 
     /// Leadership changes: nobody who asked here will be answered any more.

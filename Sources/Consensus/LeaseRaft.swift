@@ -240,6 +240,20 @@ package struct LeaseRaft: Sendable {
         }
     }
 
+    /// The follower's state, changed in place. Only while this member follows.
+    var following: FollowerState {
+        get {
+            guard case .follower(let following) = state else { preconditionFailure("only a follower has a follower's state") }
+            return following
+        }
+        _modify {
+            guard case .follower(var following) = state else { preconditionFailure("only a follower has a follower's state") }
+            state = .follower(FollowerState(leader: nil))
+            defer { state = .follower(following) }
+            yield &following
+        }
+    }
+
     mutating func write(_ record: JournalWrite, at now: Instant, into effects: inout [ConsensusEffect]) -> WriteID {
         let id = writes.add(record, logThrough: log.lastIndex, at: now)
         effects.append(.write(record, id))

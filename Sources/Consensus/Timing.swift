@@ -52,6 +52,13 @@ package struct Timing: Hashable, Sendable {
 
     /// Why these times cannot be used, in words for the person who set them; nil if they can.
     package func problem() -> String? {
+        for (name, span) in [
+            ("heartbeat", heartbeat), ("election jitter", electionJitter), ("election retry", electionRetry),
+            ("retransmission", retransmit),
+            ("journal stall", journalStall),
+        ] where span < .milliseconds(1) {
+            return "the \(name) time is under a millisecond: lengthen it"
+        }
         if lease < TimeSpan(nanoseconds: 3 * heartbeat.nanoseconds) {
             return "the lease derived from promise, clock bound and effect age is \(lease.milliseconds) ms, less than three heartbeats of "
                 + "\(heartbeat.milliseconds) ms: lengthen the promise or shorten the heartbeat"

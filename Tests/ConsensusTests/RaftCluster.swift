@@ -36,8 +36,16 @@ struct Node {
     var steppedDown: [StepDownReason] = []
     var failedTransfers: [MemberID] = []
     var reads: [(token: ReadToken, index: LogIndex?)] = []
-    /// The last lease that was seen, in this member's time, for the exclusivity check.
-    var leaseEnd: Instant?
+    /// How fast this member's clock runs, in thousandths of true time.
+    var clockRate: UInt64 = 1000
+    /// What had been applied anywhere when each read was asked for.
+    var readFloors: [(token: ReadToken, floor: Int)] = []
+    /// The log as this member sees it: what is on the disk and what is on its way.
+    var log: [Entry] {
+        var seen = disk
+        for pending in pendingWrites { seen.apply(pending.write) }
+        return seen.entries
+    }
 }
 
 struct InFlightMessage {
@@ -50,6 +58,7 @@ struct RaftCluster {
     let configuration: Configuration
     let timing: Timing
     let seed: UInt64
+    /// True time.
     var now = Instant.zero + .seconds(1000)
     var nodes: [Node] = []
     let ids: [MemberID]
@@ -80,6 +89,12 @@ struct RaftCluster {
         seed &* 1_000_003 &+ UInt64(id.name.utf8.first!) &* 7919 &+ start
     }
 
+    /// What the member's own clock shows.
+    func clock(_ id: MemberID) -> Instant {
+        let rate = self[id].clockRate
+        return Instant(nanosecondsSinceBoot: rate == 1000 ? now.nanosecondsSinceBoot : now.nanosecondsSinceBoot / 1000 * rate)
+    }
+
     func position(_ id: MemberID) -> Int { ids.firstIndex(of: id)! }
 
     subscript(id: MemberID) -> Node {
@@ -100,7 +115,7 @@ struct RaftCluster {
     ) throws -> Result {
         var effects: [ConsensusEffect] = []
         let position = position(id)
-        let result = try body(&nodes[position].raft, now, &effects)
+        let result = try body(&nodes[position].raft, clock(id), &effects)
         try carryOut(effects, of: position)
         try check(position)
         if nodes[position].writesAtOnce { try finishWrites(id) }
@@ -119,6 +134,7 @@ struct RaftCluster {
     }
 
     mutating func read(_ number: UInt64, at id: MemberID) throws {
+        nodes[position(id)].readFloors.append((ReadToken(number), committed.count))
         try step(id) { $0.requestRead(ReadToken(number), at: $1, into: &$2) }
     }
 
@@ -135,7 +151,7 @@ struct RaftCluster {
             nodes[position].heldSends.removeAll { $0.write <= writeID }
             for held in ready { post(InFlightMessage(message: held.message, from: id, to: held.to)) }
             var effects: [ConsensusEffect] = []
-            nodes[position].raft.wrote(writeID, at: now, into: &effects)
+            nodes[position].raft.wrote(writeID, at: clock(id), into: &effects)
             try carryOut(effects, of: position)
             try check(position)
         }
@@ -161,17 +177,16 @@ struct RaftCluster {
 
     mutating func run(for span: TimeSpan, until done: (RaftCluster) -> Bool) throws {
         let end = now + span
+        var overdue = 0
         try settle()
         while !done(self) {
             guard let due = ids.filter({ self[$0].isUp }).map({ self[$0].raft.nextDeadline }).min(), due <= end else {
                 now = max(now, end)
                 return
             }
-            if due <= now {
-                now = now + TimeSpan(nanoseconds: 1)
-            } else {
-                now = due
-            }
+            overdue = due <= now ? overdue + 1 : 0
+            if overdue > 10 { throw Failure("a tick at the deadline makes no progress") }
+            now = max(now, due)
             for id in ids where self[id].isUp && self[id].raft.nextDeadline <= now { try tick(id) }
             try settle()
         }
@@ -198,7 +213,7 @@ struct RaftCluster {
         nodes[position].isUp = false
         nodes[position].pendingWrites = []
         nodes[position].heldSends = []
-        nodes[position].leaseEnd = nil
+        nodes[position].readFloors = []
     }
 
     mutating func restart(_ id: MemberID) {
@@ -209,7 +224,7 @@ struct RaftCluster {
         nodes[position].durableWrite = .zero
         nodes[position].raft = LeaseRaft(
             id: id, configuration: configuration, recovered: nodes[position].disk, timing: timing,
-            seed: RaftCluster.seed(seed, id, nodes[position].starts), now: now)
+            seed: RaftCluster.seed(seed, id, nodes[position].starts), now: clock(id))
     }
 
     // MARK: Effects
@@ -245,7 +260,13 @@ struct RaftCluster {
                 nodes[position].applied += entries
                 for entry in entries { try stateMachineSafety(entry, at: id) }
                 if nodes[position].disk.entries.count < Int(through.position) { throw Failure("\(id) applies beyond its disk") }
-            case .readReady(let token, let index): nodes[position].reads.append((token, index))
+            case .readReady(let token, let index):
+                nodes[position].reads.append((token, index))
+                guard let asked = nodes[position].readFloors.firstIndex(where: { $0.token == token }) else {
+                    throw Failure("\(id) answers a read that nobody asked for")
+                }
+                let floor = nodes[position].readFloors.remove(at: asked).floor
+                if let index, index.position < UInt64(floor) { throw Failure("\(id) answers a read at \(index), behind \(floor)") }
             case .transferFailed(let target): nodes[position].failedTransfers.append(target)
             }
         }
@@ -260,8 +281,7 @@ struct RaftCluster {
         }
         leaderOfTerm.append((term, leader))
         // Leader completeness: what was committed stands in the log of every later leader.
-        let raft = self[leader].raft
-        guard raft.lastLogIndex.position >= UInt64(committed.count) else { throw Failure("\(leader) leads without committed entries") }
+        guard self[leader].log.starts(with: committed) else { throw Failure("\(leader) leads term \(term) without what was committed") }
     }
 
     private mutating func stateMachineSafety(_ entry: Entry, at id: MemberID) throws {
@@ -276,8 +296,11 @@ struct RaftCluster {
 
     private mutating func check(_ position: Int) throws {
         if let violation = nodes[position].raft.invariantViolation() { throw Failure("\(ids[position]): \(violation)") }
-        nodes[position].leaseEnd = nodes[position].raft.lease(at: now)
-        let holders = ids.filter { self[$0].isUp && self[$0].raft.lease(at: now) != nil }
+        // An effect may leave up to `effectAge` after the instant for which the lease was asked.
+        let holders = ids.filter {
+            let age = timing.effectAge.nanoseconds / 1000 * self[$0].clockRate
+            return self[$0].isUp && self[$0].raft.lease(at: Instant(nanosecondsSinceBoot: clock($0).nanosecondsSinceBoot - age)) != nil
+        }
         if holders.count > 1 { throw Failure("\(holders) hold a lease at once") }
     }
 
