@@ -202,8 +202,8 @@ struct JournalTests {
         #expect(throws: JournalRefusal.self) { try JournalFixture.reopen(journal) }
     }
 
-    @Test("never counts records of an earlier life of its blocks")
-    func recycledBlocks() throws {
+    @Test("never counts records of an earlier life of its blocks, right behind its end or further on", arguments: [2, 3] as [UInt64])
+    func recycledBlocks(firstSector: UInt64) throws {
         // A journal of which everything behind the first batch is as it was in another life, in which the same things were written.
         var earlier = try JournalFixture.fresh()
         for entry in JournalFixture.entries(1...6, term: 1) {
@@ -214,8 +214,8 @@ struct JournalTests {
         try journal.append(JournalWrite(entries: JournalFixture.entries(1...1, term: 2)))
         try journal.flush()
         let sector = UInt64(JournalLayout.sectorBytes)
-        let remains = try earlier.disk.read(JournalFormat.segmentName(1), at: 3 * sector, count: 4 * Int(sector))
-        try journal.disk.write(remains, to: JournalFormat.segmentName(1), at: 3 * sector)
+        let remains = try earlier.disk.read(JournalFormat.segmentName(1), at: firstSector * sector, count: 4 * Int(sector))
+        try journal.disk.write(remains, to: JournalFormat.segmentName(1), at: firstSector * sector)
         do throws(JournalRefusal) {
             #expect(try JournalFixture.reopen(journal).recovered.entries == JournalFixture.entries(1...1, term: 2))
         } catch {
