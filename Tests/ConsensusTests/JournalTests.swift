@@ -148,6 +148,22 @@ struct JournalTests {
         #expect(try Journal.open(on: disk, layout: JournalFixture.layout).recovered.entries == JournalFixture.entries(1...1, term: 1))
     }
 
+    @Test("makes durable what a synchronization that failed had left in memory, when it comes up on that")
+    func failedSynchronizationThenKilled() throws {
+        for seed in 1...30 as ClosedRange<UInt64> {
+            var journal = try JournalFixture.fresh(seed: seed)
+            try journal.append(JournalWrite(entries: JournalFixture.entries(1...1, term: 1)))
+            journal.disk.faults.failingSynchronizations = 1
+            #expect(throws: DiskFailure.self) { try journal.flush() }
+            // The process ends, the machine does not; what it reads is what it had written.
+            let opened = try JournalFixture.reopen(journal)
+            #expect(opened.recovered.entries.count == 1)
+            var disk = opened.journal.disk
+            disk.crash()
+            #expect(try Journal.open(on: disk, layout: JournalFixture.layout).recovered == opened.recovered)
+        }
+    }
+
     // MARK: Refusals
 
     @Test("is refused where there is none")

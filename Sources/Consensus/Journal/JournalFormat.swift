@@ -22,7 +22,8 @@
 // a flush, or a mark that lags by as much); refusing all bad tails (every power cut would cost a member); a checksum for each sector (it
 // would make the records' checksums ornamental).
 //
-// No acknowledged sector is ever written again: a batch begins on a sector of its own.
+// No acknowledged sector is ever overwritten with anything else: a batch begins on a sector of its own. (What no mark confirms is written
+// again, the same bytes, when the journal is opened; a sector that is torn between equal versions is whole.)
 //
 // A segment: header (one sector), batches, zeros. The last sector is kept free for the seal, which says that the next segment
 // follows; a sealed segment without its successor is damage. A batch: header, records; its sectors but the first begin with a stamp.
