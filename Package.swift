@@ -100,7 +100,7 @@ let package = Package(
         .testTarget(
             name: "TransportTests", dependencies: ["CtrlExec", "PKI", "Transport", nio, nioPosix, nioSSL, nioTLS], swiftSettings: settings),
         .testTarget(name: "AgentTests", dependencies: ["Agent", "CtrlExec", "PKI", "Transport", nio, nioPosix, logging], swiftSettings: settings),
-        .testTarget(name: "CoordinatorTests", dependencies: ["Coordinator"], swiftSettings: settings),
+        .testTarget(name: "CoordinatorTests", dependencies: ["Coordinator", "ced"], swiftSettings: settings),
         .testTarget(name: "EndToEndTests", dependencies: ["ced", "cea"], exclude: ["checks"], swiftSettings: settings),
         .testTarget(name: "TidyTests", swiftSettings: settings),
     ],

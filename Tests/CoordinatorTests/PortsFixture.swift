@@ -97,6 +97,7 @@ actor SmallFront: MemberFront {
     // MARK: What tests do to it
 
     func loseLeader() { hasLeader = false }
+    func regainLeader() { hasLeader = true }
     func becomeUnready() { isReady = false }
     func pass(milliseconds more: UInt64) {
         milliseconds += more
@@ -271,6 +272,8 @@ struct OpenPorts {
         try await OneRequestClient(group: MultiThreadedEventLoopGroup.singleton, tls: nil).exchange(
             OutgoingRequest(method: method, path: path, body: body?.bytes), with: endpoint)
     }
+    /// Below the directory of this test, which goes with it.
+    func path(_ name: String) -> String { directory.appending(path: name).path }
     var socket: Transport.Endpoint { .unix(path: socketPath) }
     var api: Transport.Endpoint { .tcp(host: "127.0.0.1", port: ports.api.port ?? 0) }
 }

@@ -112,7 +112,10 @@ struct PortsOperationsTests {
         try await OpenPorts.with { open in
             let reply = try await open.askPlainly("POST", "/v1/transfer", on: open.socket, .record(["to": .text("b")]))
             #expect(reply.json["leader"] == .text("b"))
-            #expect(try await open.askPlainly("POST", "/v1/transfer", on: open.socket).status == 503)
+            let failed = try await open.askPlainly("POST", "/v1/transfer", on: open.socket)
+            #expect(failed.status == 500)
+            let unknown = try await open.askPlainly("POST", "/v1/transfer", on: open.socket, .record(["to": .text("z")]))
+            #expect(unknown.status == 404 && unknown.json["error"] == .text("no member is called z; there are a, b, c"))
             let performed = await open.front.performed
             #expect(performed == [.transfer(to: MemberID("b")), .transfer(to: nil)])
         }

@@ -17,6 +17,13 @@ extension PortFront {
     ) async throws(BadRequest) -> PortResponse {
         let timeout = try request.timeout()
         let operation = try operation(endpoint, parameter: parameter, try request.object())
+        if case .transfer(let target?) = operation {
+            let members = await member.appliedState().genesis.members.map(\.id)
+            guard members.contains(target) else {
+                let known = members.map(\.name).joined(separator: ", ")
+                return .failure(404, "no member is called \(target); there are \(known)")
+            }
+        }
         let id = try requestID(request)
         guard let requestID = RequestID(client: id) else {
             throw BadRequest("Idempotency-Key is 1 to 64 printable characters without space")
@@ -26,7 +33,9 @@ extension PortFront {
         case .settled(let outcome): return answer(outcome, performed.state, id)
         case .transferred(let leader): return .ok(["leader": .text(leader.name), "request_id": .text(id)])
         case .transferFailed:
-            return .failure(503, "the transfer failed", detail: "the leader goes on; see: ced cluster status", requestID: id)
+            return .failure(
+                500, "the transfer failed", detail: "the old leader goes on, or another was elected; see: ced cluster status", requestID: id
+            )
         case .noLeader:
             return .failure(
                 503, "no leader",
