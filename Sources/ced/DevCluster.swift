@@ -77,7 +77,7 @@ final class DevCluster {
                 "pairing of \(agent.name)",
                 [
                     cea, "request-pairing", "--directory", agent.directory, "--dispatcher", "127.0.0.1:\(asked.pairing)", "--name",
-                    agent.name,
+                    agent.name, "--key-type", "p256",
                 ], log: "pair-\(agent.name)")
             let reqid = try await waitForRequest(of: agent, through: approving, ced, request)
             try await step([

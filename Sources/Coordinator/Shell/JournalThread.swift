@@ -38,6 +38,7 @@ package final class JournalThread<D: Disk>: JournalWriting {
         self.journal = Mutex(journal)
         self.report = report
         thread.start()
+        thread.submit { _ in raiseThreadPriority() }
     }
 
     package func append(_ write: JournalWrite, _ id: WriteID) {

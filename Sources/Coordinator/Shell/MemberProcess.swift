@@ -71,6 +71,7 @@ package enum MemberProcess {
 
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let loop = group.next()
+        loop.execute { raiseThreadPriority() }
         let clock: @Sendable () -> Moment = { BootClock.moment() }
         var settings = MemberSettings(id: genesis.member, version: cedVersion, session: try SystemRandom.number())
         settings.agentDays = Int64(configuration.agentCertificateDays)

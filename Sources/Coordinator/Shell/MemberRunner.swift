@@ -44,6 +44,8 @@ package final class MemberRunner: Sendable {
 
     /// Callers that wait at one time; more are answered `overloaded` at once.
     package static let callersLimit = 4096
+    /// A timer that fires so late explains a lost lease.
+    private static let latenessWorthSaying = TimeSpan.milliseconds(100)
 
     package let loop: any EventLoop
     package let id: MemberID
@@ -153,6 +155,11 @@ package final class MemberRunner: Sendable {
         let scheduled = loop.scheduleTask(in: .nanoseconds(Int64(min(span.nanoseconds, 3_600_000_000_000)))) {
             let seat = self.seat.value
             seat.timer = nil
+            let late = self.now().instant.since(due)
+            if late >= Self.latenessWorthSaying {
+                // Promises and leases are shorter than what this machine, or its disk, let the loop wait.
+                seat.hands?.log(LogRecord(.warning, "loop-late", [("MILLISECONDS", "\(late.milliseconds)")]))
+            }
             self.take(.tick, seat)
         }
         seat.timer = (due, scheduled)
