@@ -37,7 +37,7 @@ struct SourceFile: CustomTestStringConvertible {
     func findings(_ pattern: Regex<AnyRegexOutput>, inComments: Bool = false) -> [String] {
         lines.enumerated().compactMap { number, line in
             let isComment = line.trimmingPrefix(while: \.isWhitespace).hasPrefix("//")
-            let code = inComments ? String(line) : isComment ? "" : line.replacing(SourceFile.literal, with: "")
+            let code = inComments ? line : isComment ? "" : line.replacing(SourceFile.literal, with: "")
             return code.contains(pattern) ? "\(path):\(number + 1): \(line)" : nil
         }
     }
