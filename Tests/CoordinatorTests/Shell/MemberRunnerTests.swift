@@ -129,7 +129,8 @@ struct MemberRunnerTests {
         let clock: @Sendable () -> Moment = {
             let elapsed = (ContinuousClock.now - start).components
             return Moment(
-                instant: Instant(nanosecondsSinceBoot: UInt64(elapsed.seconds) * 1_000_000_000 + UInt64(elapsed.attoseconds / 1_000_000_000)),
+                instant: Instant(
+                    nanosecondsSinceBoot: UInt64(elapsed.seconds) * 1_000_000_000 + UInt64(elapsed.attoseconds / 1_000_000_000)),
                 wallClock: WallClock(secondsSince1970: 1_800_000_000))
         }
         let member = Member(
