@@ -88,7 +88,7 @@ struct Client {
         var attempts = Attempts(seconds: timeoutSeconds, doors: doors.count)
         while true {
             for door in doors {
-                let patience = givenTimeoutSeconds.map { _ in attempts.secondsLeft } ?? 86_400
+                let patience = givenTimeoutSeconds.map { _ in attempts.secondsLeft } ?? 3_600
                 switch await ask(door, "POST", path, body, headers: [], seconds: patience, connectSeconds: attempts.secondsForOne) {
                 // The member says so before it dials anybody.
                 case .answer(let status, let answer) where isPassing(status, answer): attempts.unavailable(door.name, answer)

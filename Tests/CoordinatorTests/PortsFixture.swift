@@ -292,7 +292,7 @@ func eventually(_ what: String, _ condition: () async -> Bool) async throws {
     let deadline = ContinuousClock.now.advanced(by: .seconds(10))
     while !(await condition()) {
         guard ContinuousClock.now < deadline else { throw Surprise("it never came about that \(what)") }
-        try await Task.sleep(for: .milliseconds(5))
+        await Task.yield()
     }
 }
 

@@ -9,13 +9,22 @@ import DispatcherState
 import PKI
 
 /// The other end of a connection, as the transport saw it.
-package enum PortCaller: Hashable, Sendable {
+package enum PortCaller: Hashable, Sendable, CustomStringConvertible {
     /// No certificate, no credentials.
     case nobody
     /// A certificate whose chain leads to the cluster CA.
     case certificate(CertificateRole?, SerialNumber)
     /// The peer credentials of a process on this host.
     case localUser(uid: UInt32)
+
+    /// For the log.
+    package var description: String {
+        switch self {
+        case .nobody: "nobody"
+        case .certificate(let role, let serial): "\(role?.description ?? "no role") (\(serial))"
+        case .localUser(let uid): "uid \(uid)"
+        }
+    }
 }
 
 package enum Authorisation: Hashable, Sendable {

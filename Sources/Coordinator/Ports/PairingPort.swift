@@ -71,7 +71,7 @@ package struct PairingPort: Sendable {
             return await reject(Self.rejection(performed.reply), address, writer)
         }
         logger.info(
-            "\(LogLine("pair-request", ("AGENT", submission.hostname), ("IP", address), ("REPORTED_IP", submission.suggested.address), ("REQID", reqid), ("STATUS", "pending")))"
+            "\(LogLine("pair-hold", ("AGENT", submission.hostname), ("IP", address), ("REPORTED_IP", submission.suggested.address), ("REQID", reqid)))"
         )
         guard await writer.send(HTTPResponse(PairAnswer.pending(reqid: reqid.description)), last: false) else { return decision.cancel() }
         await answer(await wait(for: decision, writer), submission, writer)
@@ -97,7 +97,7 @@ package struct PairingPort: Sendable {
 
     private func answer(_ decision: PairingDecision?, _ submission: PairingSubmission, _ writer: ResponseWriter) async {
         guard !writer.isClosed else {
-            logger.notice("\(LogLine("pair-gone", ("AGENT", submission.hostname), ("REQID", submission.reqid)))")
+            logger.notice("\(LogLine("pair-answer", ("AGENT", submission.hostname), ("REQID", submission.reqid), ("STATUS", "gone")))")
             return
         }
         switch decision?.verdict {
@@ -110,10 +110,10 @@ package struct PairingPort: Sendable {
                 cert: pemText(certificate), ca: pemText(state.genesis.fleetCA.certificate), nonce: submission.nonce,
                 dispatcherSerial: serial?.hexadecimal ?? "", dispatcherID: state.genesis.dispatcherID.text)
             await writer.send(HTTPResponse(PairAnswer.approved(approval)))
-            logger.info("\(LogLine("pair-approve", ("AGENT", submission.hostname), ("REQID", submission.reqid)))")
+            logger.info("\(LogLine("pair-answer", ("AGENT", submission.hostname), ("REQID", submission.reqid), ("STATUS", "approved")))")
         case .denied:
             await writer.send(HTTPResponse(PairAnswer.denied(reason: PairingReasons.rejectedByOperator)))
-            logger.info("\(LogLine("pair-deny", ("AGENT", submission.hostname), ("REQID", submission.reqid)))")
+            logger.info("\(LogLine("pair-answer", ("AGENT", submission.hostname), ("REQID", submission.reqid), ("STATUS", "denied")))")
         case .expired, nil:
             await writer.send(HTTPResponse(PairAnswer.denied(reason: PairingReasons.approvalTimeout)))
             logger.notice("\(LogLine("pair-timeout", ("AGENT", submission.hostname), ("REQID", submission.reqid)))")

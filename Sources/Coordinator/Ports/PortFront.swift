@@ -89,6 +89,13 @@ package struct PortFront: Sendable {
         let glance = await member.glance()
         if glance.isReady { served.mark() }
         var response = await answer(request, on: port, glance: glance)
+        if !Routes.isHealth(request.path) {
+            let line = LogLine(
+                "api-request", ("METHOD", request.method), ("PATH", request.path), ("PORT", port.rawValue), ("USER", request.caller),
+                ("STATUS", response.status), ("REQUEST", response.body["request_id"]?.scalarText))
+            // Reads may be polled.
+            logger.log(level: request.method == "GET" && response.status < 400 ? .debug : .info, "\(line)")
+        }
         let after = await member.glance()
         response.headers += [
             PortResponse.Header("X-Ced-Member", after.member.name), PortResponse.Header("X-Ced-Leader", after.leader?.name ?? ""),

@@ -93,6 +93,9 @@ package enum Routes {
         }
     }
 
+    /// Probes come every second and are not logged.
+    package static func isHealth(_ path: String) -> Bool { table.contains { $0.kind == .health && $0.path == path } }
+
     /// The route and the text of its braced segment. A query string is no part of any path (protocol page, 5.1).
     package static func find(method: String, path: String, on port: Port) -> (route: Route, parameter: String)? {
         for route in table where route.method == method && route.ports.contains(port) {
