@@ -91,7 +91,9 @@ let package = Package(
             name: "SimulationTests", dependencies: ["Simulation", "Consensus", "CtrlExec", "DispatcherState", "Wire", "CoordinatorCore"],
             path: "Tests/Simulation/Tests", swiftSettings: settings),
         .testTarget(name: "ConsensusTests", dependencies: ["Consensus", "Simulation"], swiftSettings: settings),
-        .testTarget(name: "CtrlExecTests", dependencies: ["CtrlExec"], swiftSettings: settings),
+        // Real bytes of real programs, for whoever must understand them.
+        .target(name: "TraceFixtures", path: "Tests/Fixtures", exclude: ["traces"], swiftSettings: settings),
+        .testTarget(name: "CtrlExecTests", dependencies: ["CtrlExec", "TraceFixtures"], swiftSettings: settings),
         .testTarget(name: "DispatcherStateTests", dependencies: ["DispatcherState"], swiftSettings: settings),
         .testTarget(name: "WireTests", dependencies: ["Wire"], swiftSettings: settings),
         .testTarget(name: "CoordinatorCoreTests", dependencies: ["CoordinatorCore"], swiftSettings: settings),
@@ -99,7 +101,9 @@ let package = Package(
         .testTarget(name: "PKITests", dependencies: ["CtrlExec", "PKI"], swiftSettings: settings),
         .testTarget(
             name: "TransportTests", dependencies: ["CtrlExec", "PKI", "Transport", nio, nioPosix, nioSSL, nioTLS], swiftSettings: settings),
-        .testTarget(name: "AgentTests", dependencies: ["Agent", "CtrlExec", "PKI", "Transport", nio, nioPosix, logging], swiftSettings: settings),
+        .testTarget(
+            name: "AgentTests", dependencies: ["Agent", "CtrlExec", "PKI", "Platform", "TraceFixtures", "Transport", nio, nioPosix, logging],
+            swiftSettings: settings),
         .testTarget(name: "CoordinatorTests", dependencies: ["Coordinator", "ced"], swiftSettings: settings),
         .testTarget(name: "EndToEndTests", dependencies: ["ced", "cea"], exclude: ["checks"], swiftSettings: settings),
         .testTarget(name: "TidyTests", swiftSettings: settings),

@@ -4,6 +4,7 @@
 
 import FoundationEssentials
 import Testing
+import TraceFixtures
 
 @testable import CtrlExec
 
