@@ -80,8 +80,15 @@ package struct AuthHook: Sendable {
         return await withTaskGroup(of: Verdict.self) { group in
             group.addTask {
                 do {
+                    // The writer, not `.array`: with that, Subprocess ends our whole process when the hook does not read its input.
                     let result = try await Subprocess.run(
-                        .path(FilePath(path)), environment: environment, input: .array(body), output: .discarded, error: .discarded)
+                        .path(FilePath(path)), environment: environment, input: .inputWriter, output: .discarded, error: .discarded
+                    ) { execution in
+                        do { _ = try await execution.standardInputWriter.write(body) } catch {
+                            // The hook may decide by its environment alone.
+                        }
+                        try await execution.standardInputWriter.finish()
+                    }
                     switch result.terminationStatus {
                     case .exited(0): return .allowed
                     case .exited(let code): return .denied(reason: AgentErrors.hookReason(exitCode: code))
