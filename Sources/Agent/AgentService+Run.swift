@@ -23,7 +23,7 @@ extension AgentService {
         }
         guard let name = ScriptName(request.script) else { return refused(AgentErrors.scriptNotPermitted) }
         let script = snapshot.allowlist[name]
-        let isBuiltIn = script == nil && name.text == ScriptName.updateSerial && request.async != true
+        let isBuiltIn = script == nil && name.text == ScriptName.updateSerial && request.detached != true
         guard isBuiltIn || script.map({ isInScriptDirectories($0.path) }) == true else { return refused(AgentErrors.scriptNotPermitted) }
 
         if let hook = hook {
@@ -39,7 +39,7 @@ extension AgentService {
         guard let script else { return finished(updateSerial(request.args, caller), request, caller) }
         let context = AgentJSON.encode(
             RunContext(request: request, peerAddress: caller.address, dispatcher: caller.dispatcher.text, timestamp: timestamp))
-        if request.async == true { return await runDetached(script, context, request, caller) }
+        if request.detached == true { return await runDetached(script, context, request, caller) }
 
         let runner = ScriptRunner(stdinTimeoutSeconds: state.configuration.stdinTimeoutSeconds)
         let outcome = await runner.run(script.path, arguments: request.args, context: context)

@@ -11,15 +11,20 @@ package struct RunRequest: Hashable, Sendable, Codable {
     package var username: String
     package var token: String
     /// Nil leaves the field out, as dispatchers do for a synchronous run.
-    package var async: Bool?
+    package var detached: Bool?
 
-    package init(script: String, args: [String], reqid: String, username: String = "", token: String = "", async: Bool? = nil) {
+    enum CodingKeys: String, CodingKey {
+        case script, args, reqid, username, token
+        case detached = "async"
+    }
+
+    package init(script: String, args: [String], reqid: String, username: String = "", token: String = "", detached: Bool? = nil) {
         self.script = script
         self.args = args
         self.reqid = reqid
         self.username = username
         self.token = token
-        self.async = async
+        self.detached = detached
     }
 
     /// Why a body that is JSON is no run.
@@ -45,7 +50,7 @@ package struct RunRequest: Hashable, Sendable, Codable {
         script = text("script")
         username = text("username")
         token = text("token")
-        async = json["async"]?.isTrue
+        detached = json["async"]?.isTrue
         self.reqid = reqid
     }
 

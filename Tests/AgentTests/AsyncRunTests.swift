@@ -15,11 +15,11 @@ import Testing
     func lifeOfARun() async throws {
         let agent = try await TestAgent(scripts: [slow], trustsOther: true)
         let flag = agent.directory.path + "/go"
-        let accepted = try await agent.run("slow", [flag], reqid: "72bdc436e42fc1cd", async: true)
+        let accepted = try await agent.run("slow", [flag], reqid: "72bdc436e42fc1cd", detached: true)
         #expect(accepted.status == 202)
         #expect(String(decoding: accepted.bytes, as: UTF8.self) == #"{"reqid":"72bdc436e42fc1cd","script":"slow","status":"accepted"}"#)
 
-        let busy = try await agent.run("slow", [flag], reqid: "b8bd1449c2690af1", async: true, as: agent.fleet.otherDispatcher)
+        let busy = try await agent.run("slow", [flag], reqid: "b8bd1449c2690af1", detached: true, as: agent.fleet.otherDispatcher)
         #expect(busy.status == 409)
         #expect(busy["status"] == "busy" && busy["error"] == "script already running")
 
@@ -44,13 +44,13 @@ import Testing
     @Test("after the end of one the next one is accepted, and different scripts do not wait for each other") func locks() async throws {
         let agent = try await TestAgent(scripts: [slow, ("other", "echo other")])
         let flag = agent.directory.path + "/go"
-        #expect(try await agent.run("slow", [flag], reqid: "a1", async: true).status == 202)
-        #expect(try await agent.run("other", reqid: "a2", async: true).status == 202)
+        #expect(try await agent.run("slow", [flag], reqid: "a1", detached: true).status == 202)
+        #expect(try await agent.run("other", reqid: "a2", detached: true).status == 202)
         _ = try await agent.result("a2") { $0["status"] == "done" }
         try agent.directory.write("go", "")
         _ = try await agent.result("a1") { $0["status"] == "done" }
         // The lock goes with the task, a moment after the record.
-        while try await agent.run("slow", [flag], reqid: "a3", async: true).status == 409 { await Task.yield() }
+        while try await agent.run("slow", [flag], reqid: "a3", detached: true).status == 409 { await Task.yield() }
         _ = try await agent.result("a3") { $0["status"] == "done" }
         await agent.stop()
     }
@@ -68,7 +68,7 @@ import Testing
     @Test("a place for records that cannot be made is told, not hidden") func noStore() async throws {
         let agent = try await TestAgent(scripts: [("quick", "echo quick")])
         try agent.directory.write("runs", "a file where the directory should be")
-        #expect(try await agent.run("quick", reqid: "r1", async: true)["error"] == "could not start async job")
+        #expect(try await agent.run("quick", reqid: "r1", detached: true)["error"] == "could not start async job")
         #expect(try await agent.run("quick", reqid: "r1")["stdout"] == "quick\n")
         await agent.stop()
     }

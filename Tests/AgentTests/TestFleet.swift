@@ -147,11 +147,11 @@ struct TestAgent {
 
     /// The standard body of a run.
     func run(
-        _ script: String, _ args: [String] = [], reqid: String = "0123456789abcdef", async: Bool? = nil, as identity: TLSIdentity? = nil
+        _ script: String, _ args: [String] = [], reqid: String = "0123456789abcdef", detached: Bool? = nil, as identity: TLSIdentity? = nil
     )
         async throws -> Reply
     {
-        let body = AgentJSON.encode(RunRequest(script: script, args: args, reqid: reqid, async: async))
+        let body = AgentJSON.encode(RunRequest(script: script, args: args, reqid: reqid, detached: detached))
         return try await call("POST", "/run", body, as: identity ?? fleet.dispatcher)
     }
 

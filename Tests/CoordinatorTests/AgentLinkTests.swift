@@ -38,7 +38,7 @@ private func target(_ name: String = "web", _ identities: [UInt8] = [1]) throws 
     AgentTarget(name: try #require(AgentName(name)), address: name, port: 7443, identities: try identities.map(serial))
 }
 private let reqid = "213e2fc12258b69f"
-private func run(async: Bool? = nil) -> RunRequest { RunRequest(script: "hello", args: ["a", "b c", ""], reqid: reqid, async: async) }
+private func run(async: Bool? = nil) -> RunRequest { RunRequest(script: "hello", args: ["a", "b c", ""], reqid: reqid, detached: async) }
 
 extension JSONValue {
     /// Without the time that it took.

@@ -115,7 +115,7 @@ import TraceFixtures
         #expect(throws: RunRequest.Flaw.argsNotArray(reqid: "")) { try run(#"{"args":[[]]}"#) }
         #expect(
             try run(#"{"script":"a","args":[1,"b",null,true],"reqid":7,"async":1}"#)
-                == RunRequest(script: "a", args: ["1", "b", "", "1"], reqid: "7", async: true))
+                == RunRequest(script: "a", args: ["1", "b", "", "1"], reqid: "7", detached: true))
         #expect(try run("{}") == RunRequest(script: "", args: [], reqid: ""))
     }
 

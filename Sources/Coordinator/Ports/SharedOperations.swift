@@ -84,11 +84,11 @@ extension PortFront {
         do throws(RunRequest.Flaw) { wanted = try RunRequest(body) } catch {
             throw BadRequest(AgentErrors.argsMustBeArray)
         }
-        return try await onAgents(body, async: wanted.async == true) { reqid, targets in
+        return try await onAgents(body, async: wanted.detached == true) { reqid, targets in
             var run = wanted
             run.reqid = reqid
             // Dispatchers leave the field out of a synchronous run.
-            run.async = wanted.async == true ? true : nil
+            run.detached = wanted.detached == true ? true : nil
             return await agents.run(run, targets)
         }
     }

@@ -62,7 +62,7 @@ enum Work: Hashable, Sendable {
         case .run(let run):
             .record([
                 "script": .text(run.script), "args": .array(run.args.map { .text($0) }), "reqid": .text(run.reqid),
-                "username": .text(run.username), "token": .text(run.token), "async": run.async.map { .boolean($0) },
+                "username": .text(run.username), "token": .text(run.token), "async": run.detached.map { .boolean($0) },
             ])
         case .ping(let reqid): .record(["reqid": .text(reqid)])
         case .capabilities, .result: nil
@@ -71,7 +71,7 @@ enum Work: Hashable, Sendable {
     /// The action's name in the log.
     var action: String {
         switch self {
-        case .run(let run): run.async == true ? "run-async" : "run"
+        case .run(let run): run.detached == true ? "run-async" : "run"
         case .ping: "ping"
         case .capabilities: "capabilities"
         case .result: "result"
@@ -97,7 +97,7 @@ enum Work: Hashable, Sendable {
             }
         }
         switch self {
-        case .run(let run) where run.async == true: return answer.with(common)
+        case .run(let run) where run.detached == true: return answer.with(common)
         case .run: return answer.with(common).with(["reqid": .text(reqid)])
         case .ping, .capabilities:
             let reported = answer["host"]?.scalarText
@@ -115,7 +115,7 @@ enum Work: Hashable, Sendable {
         case (200...299, _): break
         case (403, _):
             return .failure(Reason(text: "forbidden: \(json?["error"]?.scalarText ?? "403 \(StatusPhrases.phrase(403))")"))
-        case (409, .run(let run)) where run.async == true:
+        case (409, .run(let run)) where run.detached == true:
             let error = json?["error"]?.scalarText ?? AgentErrors.scriptAlreadyRunning
             return .success(
                 .record([
@@ -134,7 +134,7 @@ enum Work: Hashable, Sendable {
 
     private func failed(_ error: String, _ common: JSONValue) -> JSONValue {
         switch self {
-        case .run(let run) where run.async == true:
+        case .run(let run) where run.detached == true:
             common.with([
                 "script": .text(run.script), "status": .text("error"), "error": .text(error), "reqid": .text(run.reqid),
             ])

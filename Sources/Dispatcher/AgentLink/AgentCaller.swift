@@ -73,7 +73,7 @@ package struct AgentCaller: Sendable {
         if case .run(let run) = work {
             let hosts = targets.map(\.name.text).joined(separator: ",")
             logger.info(
-                "\(LogLine("dispatch", ("SCRIPT", run.script), ("HOSTS", hosts), ("REQID", run.reqid), ("MODE", run.async == true ? "async" : "sync")))"
+                "\(LogLine("dispatch", ("SCRIPT", run.script), ("HOSTS", hosts), ("REQID", run.reqid), ("MODE", run.detached == true ? "async" : "sync")))"
             )
         }
         return await withTaskGroup(of: (Int, JSONValue).self) { group in
@@ -163,7 +163,7 @@ package struct AgentCaller: Sendable {
         let exit: String? = if case .run = work, error == nil { result["exit"]?.scalarText } else { nil }
         let status: String? =
             switch work {
-            case .run(let run): run.async == true && error == nil ? result["status"]?.scalarText : nil
+            case .run(let run): run.detached == true && error == nil ? result["status"]?.scalarText : nil
             case .ping, .capabilities: nil
             case .result: error == nil ? result["status"]?.scalarText : nil
             }
