@@ -78,7 +78,12 @@ extension Member {
         case .waiting(let retryAt):
             if now.instant >= call.deadline { return expire(callAt: position, into: &effects) }
             if raft.role == .leader {
-                if leadership != nil { lead(callAt: position, at: now, consensus: &consensus, into: &effects) }
+                if leadership != nil {
+                    lead(callAt: position, at: now, consensus: &consensus, into: &effects)
+                } else if now.instant >= retryAt {
+                    // Elected, but not yet allowed to serve: nothing is due until then.
+                    calls[position].stage = .waiting(retryAt: now.instant + Member.retryInterval)
+                }
             } else if call.isCarried {
                 answer(callAt: position, with: .notLeader(raft.leader, term: raft.term), into: &effects)
             } else if let known = knownOutcome(of: call) {

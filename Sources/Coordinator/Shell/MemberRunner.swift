@@ -46,6 +46,7 @@ package final class MemberRunner: Sendable {
     package static let callersLimit = 4096
     /// A timer that fires so late explains a lost lease.
     private static let latenessWorthSaying = TimeSpan.milliseconds(100)
+    private static let shortestTimer = TimeSpan.milliseconds(1)
 
     package let loop: any EventLoop
     package let id: MemberID
@@ -123,9 +124,12 @@ package final class MemberRunner: Sendable {
     private func run(_ effect: Effect, _ seat: Seat, _ hands: Hands) {
         guard !seat.isStopped else { return }
         if let notAfter = effect.notAfter, now().instant > notAfter {
-            // The lease that allowed it is over. Only a signature has somebody who waits to hear of it.
-            if case .sign(let job) = effect.action {
-                seat.inbox.append(.signed(job.obligation.id, job.obligation.serial, .failure(.dropped)))
+            // The lease that allowed it is over. Whoever waits for it hears of that.
+            switch effect.action {
+            case .sign(let job): seat.inbox.append(.signed(job.obligation.id, job.obligation.serial, .failure(.dropped)))
+            case .reply(_, let ticket):
+                seat.callers.removeValue(forKey: ticket)?.answer(Performed(reply: .notReadable, state: seat.member.state))
+            case .write, .send, .announce, .log, .stop: break
             }
             return
         }
@@ -151,11 +155,13 @@ package final class MemberRunner: Sendable {
         let due = seat.member.nextDeadline
         if let timer = seat.timer, timer.due <= due { return }
         seat.timer?.scheduled.cancel()
-        let span = due.since(now().instant)
+        // Never at once: a loop that only runs timers reads no sockets, and nothing would ever change what is due.
+        let span = max(due.since(now().instant), Self.shortestTimer)
+        let planned = now().instant + span
         let scheduled = loop.scheduleTask(in: .nanoseconds(Int64(min(span.nanoseconds, 3_600_000_000_000)))) {
             let seat = self.seat.value
             seat.timer = nil
-            let late = self.now().instant.since(due)
+            let late = self.now().instant.since(planned)
             if late >= Self.latenessWorthSaying {
                 // Promises and leases are shorter than what this machine, or its disk, let the loop wait.
                 seat.hands?.log(LogRecord(.warning, "loop-late", [("MILLISECONDS", "\(late.milliseconds)")]))
