@@ -102,7 +102,7 @@ let package = Package(
         .testTarget(
             name: "TransportTests", dependencies: ["CtrlExec", "PKI", "Transport", nio, nioPosix, nioSSL, nioTLS], swiftSettings: settings),
         .testTarget(
-            name: "AgentTests", dependencies: ["Agent", "CtrlExec", "PKI", "Platform", "TraceFixtures", "Transport", nio, nioPosix, logging],
+            name: "AgentTests", dependencies: ["Agent", "cea", "CtrlExec", "PKI", "Platform", "TraceFixtures", "Transport", nio, nioPosix, logging],
             swiftSettings: settings),
         .testTarget(name: "CoordinatorTests", dependencies: ["Coordinator", "ced"], swiftSettings: settings),
         .testTarget(name: "EndToEndTests", dependencies: ["ced", "cea"], exclude: ["checks"], swiftSettings: settings),

@@ -56,7 +56,8 @@ package struct AgentLayout: Hashable, Sendable {
             throw AgentFailure(.configuration, error.description)
         }
         guard let bytes else { return nil }
-        do { return try AgentConfiguration(text: String(decoding: bytes, as: UTF8.self), path: configuration) } catch {
+        do { return try AgentConfiguration(text: String(decoding: bytes, as: UTF8.self), path: configuration, directory: directory) } catch
+        {
             throw AgentFailure(error)
         }
     }

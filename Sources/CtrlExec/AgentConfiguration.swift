@@ -58,7 +58,14 @@ package struct AgentConfiguration: Hashable, Sendable {
         self.stagedCertificate = stagedCertificate
     }
 
-    package init(text: String, path: String) throws(ConfigurationError) {
+    /// - Parameter directory: where everything lies that no key names, instead of ctrl-exec's places.
+    package init(text: String, path: String, directory: String? = nil) throws(ConfigurationError) {
+        if let directory {
+            revokedSerials = directory + "/revoked-serials"
+            trustedDispatchers = directory + "/ctrl-exec-dispatchers"
+            runsDirectory = directory + "/runs"
+            stagedCertificate = directory + "/agent.crt.staged"
+        }
         var values: [(key: String, value: String, line: Int)] = []
         var section: String?
         var warnings: [ConfigurationWarning] = []

@@ -17,7 +17,7 @@ import Transport
     /// The two answers to a request that is pending, or the only one.
     private typealias Script = @Sendable (PairRequest, TestFleet) throws -> [PairAnswer]
 
-    private static func approval(_ request: PairRequest, _ fleet: TestFleet, nonce: String? = nil, serial: String = "5c01000000000001")
+    static func approval(_ request: PairRequest, _ fleet: TestFleet, nonce: String? = nil, serial: String = "5c01000000000001")
         throws
         -> PairAnswer
     {

@@ -83,6 +83,19 @@ struct TestAgent {
     ) async throws {
         let fleet = try fleet ?? TestFleet()
         let directory = try existing ?? TemporaryDirectory()
+        try TestAgent.prepare(directory, fleet, scripts: scripts, extra: extra, trustsOther: trustsOther)
+        state = try AgentState(layout: AgentLayout(directory: directory.path), log: TestAgent.quiet)
+        service = AgentService(state: state, launcher: .task)
+        server = try await AgentServer.start(service, listen: "127.0.0.1", on: MultiThreadedEventLoopGroup.singleton)
+        self.fleet = fleet
+        self.directory = directory
+    }
+
+    /// Everything that an agent needs to be served.
+    static func prepare(
+        _ directory: TemporaryDirectory, _ fleet: TestFleet, scripts: [(name: String, text: String)], extra: String = "",
+        trustsOther: Bool = false
+    ) throws {
         if !DurableFile.exists(directory.path + "/agent.crt") {
             let identity = try TestFleet.identity("agent.example", "5ca0000000000001", fleet.authority)
             try directory.write("agent.crt", String(decoding: identity.certificate.pem, as: UTF8.self))
@@ -110,11 +123,6 @@ struct TestAgent {
         try DurableFile.makeDirectory("\(path)/scripts", mode: 0o755)
         for script in scripts { try directory.write("scripts/\(script.name)", "#!/bin/sh\n\(script.text)\n", mode: 0o755) }
         try directory.write("scripts.conf", scripts.map { "\($0.name) = \(path)/scripts/\($0.name)\n" }.joined())
-        state = try AgentState(layout: AgentLayout(directory: path), log: TestAgent.quiet)
-        service = AgentService(state: state, launcher: .task)
-        server = try await AgentServer.start(service, listen: "127.0.0.1", on: MultiThreadedEventLoopGroup.singleton)
-        self.fleet = fleet
-        self.directory = directory
     }
 
     struct Reply {
@@ -135,13 +143,20 @@ struct TestAgent {
     func call(_ method: String, _ path: String, _ body: [UInt8]?, as identity: TLSIdentity?, headers: [HTTPHeader] = []) async throws
         -> Reply
     {
+        try await TestAgent.call(server.port, fleet, method, path, body, as: identity, headers: headers)
+    }
+
+    static func call(
+        _ port: Int, _ fleet: TestFleet, _ method: String, _ path: String, _ body: [UInt8]?, as identity: TLSIdentity?,
+        headers: [HTTPHeader] = []
+    ) async throws -> Reply {
         var settings = OneRequestClient.Settings()
         settings.responseLimit = Limits.answerBytes
         let client = OneRequestClient(
             group: MultiThreadedEventLoopGroup.singleton,
             tls: TLSClient(identity: identity, policy: .agents(roots: [fleet.authority.certificate])), settings: settings)
         let reply = try await client.exchange(
-            OutgoingRequest(method: method, path: path, headers: headers, body: body), with: .tcp(host: "127.0.0.1", port: server.port))
+            OutgoingRequest(method: method, path: path, headers: headers, body: body), with: .tcp(host: "127.0.0.1", port: port))
         return Reply(status: reply.status, bytes: reply.body, json: try AgentJSON.decode(JSONValue.self, reply.body))
     }
 

@@ -17,6 +17,12 @@ import Testing
         #expect(conf.allowedAddresses == nil && conf.warnings.isEmpty)
     }
 
+    @Test("with a directory of its own, an agent keeps there what no key names") func ownDirectory() throws {
+        let conf = try AgentConfiguration(text: minimal + "async_runs_dir = /r\n", path: "agent.conf", directory: "/d")
+        #expect(conf.revokedSerials == "/d/revoked-serials" && conf.trustedDispatchers == "/d/ctrl-exec-dispatchers")
+        #expect(conf.runsDirectory == "/r" && conf.stagedCertificate == "/d/agent.crt.staged" && conf.cert == "/e/agent.crt")
+    }
+
     @Test("sections, tags, comments and repeated keys are read as the original reads them") func sections() throws {
         let further = """
               # a comment
