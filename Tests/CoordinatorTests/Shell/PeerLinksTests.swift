@@ -1,0 +1,152 @@
+// Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
+
+// Links between members over real mutual TLS on loopback.
+
+import Consensus
+import CoordinatorCore
+import CtrlExec
+import DispatcherState
+import FoundationEssentials
+import NIOCore
+import NIOPosix
+import PKI
+import Synchronization
+import Testing
+import Transport
+import Wire
+
+@testable import Coordinator
+
+@Suite("Links between members", .timeLimit(.minutes(2)))
+struct PeerLinksTests {
+    /// One end: its links, and streams of what it hears and logs.
+    private struct End {
+        let links: PeerLinks
+        let heard: AsyncStream<(PeerMessage, MemberID)>
+        let logged: AsyncStream<LogRecord>
+    }
+
+    private func genesis(_ bundle: Bundle) throws -> GenesisState {
+        try GenesisState(decoding: Array(#require(Data(base64Encoded: bundle.genesis))))
+    }
+
+    private func mint() throws -> [Bundle] {
+        let dispatcher = try #require(DispatcherID("d"))
+        return try ClusterInit.mint(
+            members: ClusterInit.members("a=127.0.0.1:1,b=127.0.0.1:2"), dispatcherID: dispatcher,
+            now: WallClock(secondsSince1970: 1_000_000_000))
+    }
+
+    private func end(
+        _ bundle: Bundle, others: [PeerLinks.Other], saying name: String? = nil, incarnation: Incarnation? = nil, on loop: any EventLoop
+    ) throws -> End {
+        let state = try genesis(bundle)
+        let (heard, heardContinuation) = AsyncStream.makeStream(of: (PeerMessage, MemberID).self)
+        let (logged, logContinuation) = AsyncStream.makeStream(of: LogRecord.self)
+        let member = try #require(MemberID(name ?? bundle.member))
+        let links = PeerLinks(
+            credentials: PeerLinks.Credentials(
+                hello: PeerHello(cluster: state.cluster, incarnation: incarnation ?? state.incarnation, member: member),
+                identity: try TLSIdentity(
+                    chain: [Certificate(pem: Array(bundle.certificate.utf8))], key: PrivateKey(pem: Array(bundle.key.utf8))),
+                clusterCA: try Certificate(der: state.clusterCA.certificate)),
+            others: others, dialFrom: "127.0.0.9", loop: loop, deliver: { heardContinuation.yield(($0, $1)) },
+            log: { logContinuation.yield($0) })
+        return End(links: links, heard: heard, logged: logged)
+    }
+
+    private func wait(for action: String, in records: AsyncStream<LogRecord>) async -> LogRecord? {
+        for await record in records where record.action == action { return record }
+        return nil
+    }
+
+    private func other(_ name: String, port: Int) throws -> PeerLinks.Other {
+        PeerLinks.Other(id: try #require(MemberID(name)), address: HostPort(host: "127.0.0.1", port: port))
+    }
+
+    private func reason(_ record: LogRecord?) -> String { record?.fields.first { $0.key == "REASON" }?.value ?? "" }
+
+    @Test("What one member says the other hears, under its name; expired certificates are no obstacle")
+    func talk() async throws {
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 2)
+        defer { group.shutdownGracefully { _ in } }
+        let bundles = try mint()
+        let b = try end(bundles[1], others: [other("a", port: 1)], on: group.next())
+        let port = try await b.links.listen(at: HostPort(host: "127.0.0.1", port: 0))
+        let loop = group.next()
+        let a = try end(bundles[0], others: [other("b", port: port)], on: loop)
+        a.links.start()
+        #expect(await wait(for: "peer-up", in: a.logged) != nil)
+        let target = try #require(MemberID("b"))
+        loop.execute { for number in UInt64(1)...3 { a.links.send(.reportRequest(number: number), to: target) } }
+        var numbers: [UInt64] = []
+        for await (message, sender) in b.heard {
+            #expect(sender.name == "a")
+            if case .reportRequest(let number) = message { numbers.append(number) }
+            if numbers.count == 3 { break }
+        }
+        #expect(numbers == [1, 2, 3])
+        await a.links.close()
+        await b.links.close()
+    }
+
+    @Test("A link that is lost comes back by itself")
+    func redial() async throws {
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 2)
+        defer { group.shutdownGracefully { _ in } }
+        let bundles = try mint()
+        let first = try end(bundles[1], others: [other("a", port: 1)], on: group.next())
+        let port = try await first.links.listen(at: HostPort(host: "127.0.0.1", port: 0))
+        let a = try end(bundles[0], others: [other("b", port: port)], on: group.next())
+        a.links.start()
+        #expect(await wait(for: "peer-up", in: a.logged) != nil)
+        await first.links.close()
+        let second = try end(bundles[1], others: [other("a", port: 1)], on: group.next())
+        _ = try await second.links.listen(at: HostPort(host: "127.0.0.1", port: port))
+        #expect(await wait(for: "peer-up", in: a.logged) != nil)
+        await a.links.close()
+        await second.links.close()
+    }
+
+    @Test("A member of another incarnation is turned away, with the reason in the log")
+    func otherIncarnation() async throws {
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 2)
+        defer { group.shutdownGracefully { _ in } }
+        let bundles = try mint()
+        let b = try end(bundles[1], others: [other("a", port: 1)], on: group.next())
+        let port = try await b.links.listen(at: HostPort(host: "127.0.0.1", port: 0))
+        let a = try end(bundles[0], others: [other("b", port: port)], incarnation: Incarnation(counter: 2, random: 1), on: group.next())
+        a.links.start()
+        #expect(reason(await wait(for: "peer-unreachable", in: a.logged)).contains("another incarnation"))
+        await a.links.close()
+        await b.links.close()
+    }
+
+    @Test("Nobody is believed to be who the certificate does not say")
+    func borrowedName() async throws {
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 2)
+        defer { group.shutdownGracefully { _ in } }
+        let bundles = try mint()
+        let a = try end(bundles[0], others: [other("b", port: 1)], on: group.next())
+        let port = try await a.links.listen(at: HostPort(host: "127.0.0.1", port: 0))
+        // Member b's certificate, in the name of c.
+        let liar = try end(bundles[1], others: [other("a", port: port)], saying: "c", on: group.next())
+        liar.links.start()
+        #expect(reason(await wait(for: "peer-reject", in: a.logged)).contains("its certificate says member b"))
+        await liar.links.close()
+        await a.links.close()
+    }
+
+    @Test("A member of another cluster does not get past the handshake")
+    func otherCluster() async throws {
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 2)
+        defer { group.shutdownGracefully { _ in } }
+        let a = try end(mint()[0], others: [other("b", port: 1)], on: group.next())
+        let port = try await a.links.listen(at: HostPort(host: "127.0.0.1", port: 0))
+        let stranger = try end(mint()[1], others: [other("a", port: port)], on: group.next())
+        stranger.links.start()
+        #expect(await wait(for: "peer-unreachable", in: stranger.logged) != nil)
+        await stranger.links.close()
+        await a.links.close()
+    }
+}
