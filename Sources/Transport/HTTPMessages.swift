@@ -2,6 +2,7 @@
 
 // Requests and responses as values, and the bytes of a response head: those of the original programs (protocol page, 5.2).
 
+import CtrlExec
 import NIOCore
 
 package typealias HTTPHeader = (name: String, value: String)
@@ -55,7 +56,7 @@ package struct HTTPResponse: Sendable {
 
     /// `HTTP/1.0 200 OK`, type, length, the extra headers, the body. No `Date`, `Server` or `Connection`.
     func write(into buffer: inout ByteBuffer, withoutBody: Bool) {
-        buffer.writeString("HTTP/1.0 \(status) \(Self.phrase(status))\r\n")
+        buffer.writeString("HTTP/1.0 \(status) \(StatusPhrases.phrase(status))\r\n")
         for header in [("Content-Type", contentType), ("Content-Length", String(body.count))] + headers {
             buffer.writeString("\(Self.oneLine(header.0)): \(Self.oneLine(header.1))\r\n")
         }
@@ -67,31 +68,6 @@ package struct HTTPResponse: Sendable {
     private static func oneLine(_ text: String) -> String {
         guard text.utf8.contains(where: { $0 < 32 || $0 == 127 }) else { return text }
         return String(decoding: text.utf8.map { $0 < 32 || $0 == 127 ? 32 : $0 }, as: UTF8.self)
-    }
-
-    private static func phrase(_ status: Int) -> String {
-        switch status {
-        case 200: "OK"
-        case 201: "Created"
-        case 202: "Accepted"
-        case 204: "No Content"
-        case 400: "Bad Request"
-        case 401: "Unauthorized"
-        case 403: "Forbidden"
-        case 404: "Not Found"
-        case 405: "Method Not Allowed"
-        case 408: "Request Timeout"
-        case 409: "Conflict"
-        case 413: "Content Too Large"
-        case 421: "Misdirected Request"
-        case 429: "Too Many Requests"
-        case 431: "Request Header Fields Too Large"
-        case 500: "Internal Server Error"
-        case 502: "Bad Gateway"
-        case 503: "Service Unavailable"
-        case 504: "Gateway Timeout"
-        default: "Unknown"
-        }
     }
 }
 
