@@ -163,7 +163,8 @@ import Transport
     }
 
     @Test("where nobody listens, the failure says so before a key is made") func nobody() async throws {
-        var pairing = Pairing(layout: AgentLayout(directory: try TemporaryDirectory().path), dispatcherHost: "127.0.0.1")
+        let directory = try TemporaryDirectory()
+        var pairing = Pairing(layout: AgentLayout(directory: directory.path), dispatcherHost: "127.0.0.1")
         pairing.dispatcherPort = 1
         pairing.hostname = "web"
         let failure = await #expect(throws: Pairing.Failure.self) { try await pair(pairing) }
@@ -173,5 +174,6 @@ import Transport
             return
         }
         #expect(reason.exitCode == .noMemberReachable)
+        #expect(!DurableFile.exists(directory.path + "/agent.key"))
     }
 }
