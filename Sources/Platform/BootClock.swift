@@ -15,6 +15,12 @@ package enum BootClock {
     /// `CLOCK_REALTIME`, in whole seconds.
     package static func wallClock() -> WallClock { WallClock(secondsSince1970: Int64(read(CLOCK_REALTIME).tv_sec)) }
 
+    /// Calendar time in milliseconds since 1970, for lines of the log.
+    package static func wallMilliseconds() -> Int64 {
+        let time = read(CLOCK_REALTIME)
+        return Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000
+    }
+
     package static func moment() -> Moment { Moment(instant: instant(), wallClock: wallClock()) }
 
     private static func read(_ clock: clockid_t) -> timespec {

@@ -65,7 +65,7 @@ package struct LogOutput: LogHandler {
         let record = LogRecord(message: event.message.description, metadata: fields)
         switch destination {
         case .standardError:
-            let line = record.line(level: event.level, secondsSince1970: BootClock.wallClock().secondsSince1970)
+            let line = record.line(level: event.level, millisecondsSince1970: BootClock.wallMilliseconds())
             // One write a line, so that lines of several threads do not mix. Nobody is left to be told if it fails.
             _ = DurableFile.writeAll(Array((line + "\n").utf8)[...], to: STDERR_FILENO)
         case .systemdJournal: send(record.journalFields(level: event.level, identifier: identifier))

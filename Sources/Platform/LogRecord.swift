@@ -42,11 +42,11 @@ struct LogRecord: Hashable, Sendable {
         return LogRecord.oneLine(message) + rest
     }
 
-    /// `2026-11-23T18:00:00Z notice  ACTION=x KEY=value`
-    func line(level: Logger.Level, secondsSince1970: Int64) -> String {
+    /// `2026-11-23T18:00:00.123Z notice  ACTION=x KEY=value`; an election takes less than a second, so a second is too coarse.
+    func line(level: Logger.Level, millisecondsSince1970: Int64) -> String {
         let word = level.rawValue
         let padding = String(repeating: " ", count: max(0, 7 - word.utf8.count))
-        return "\(LogRecord.timestamp(secondsSince1970)) \(word)\(padding) \(text)"
+        return "\(LogRecord.timestamp(millisecondsSince1970)) \(word)\(padding) \(text)"
     }
 
     /// `NAME=value` each; a value may hold anything but a line break.
@@ -76,12 +76,13 @@ struct LogRecord: Hashable, Sendable {
         String(decoding: text.utf8.map { $0 < 32 || $0 == 127 ? 32 : $0 }, as: UTF8.self)
     }
 
-    private static func timestamp(_ secondsSince1970: Int64) -> String {
-        var seconds = time_t(secondsSince1970)
+    private static func timestamp(_ millisecondsSince1970: Int64) -> String {
+        var seconds = time_t(millisecondsSince1970 / 1000)
         var parts = tm()
-        guard gmtime_r(&seconds, &parts) != nil else { return "\(secondsSince1970)" }
+        guard gmtime_r(&seconds, &parts) != nil else { return "\(millisecondsSince1970)" }
+        let fraction = String(1000 + millisecondsSince1970 % 1000).dropFirst()
         func two(_ number: Int32) -> String { number < 10 ? "0\(number)" : "\(number)" }
         let date = "\(parts.tm_year + 1900)-\(two(parts.tm_mon + 1))-\(two(parts.tm_mday))"
-        return "\(date)T\(two(parts.tm_hour)):\(two(parts.tm_min)):\(two(parts.tm_sec))Z"
+        return "\(date)T\(two(parts.tm_hour)):\(two(parts.tm_min)):\(two(parts.tm_sec)).\(fraction)Z"
     }
 }

@@ -9,21 +9,21 @@ import Testing
 
 @Suite("A log record")
 struct LogTests {
-    private let instant: Int64 = 1_795_456_800  // 2026-11-23T18:00:00Z
+    private let instant: Int64 = 1_795_456_800_042  // 2026-11-23T18:00:00.042Z
 
     @Test("is a line with the action first and the other keys in order")
     func line() {
         let record = LogRecord(message: "pair-request", metadata: ["reqid": "00000000000000aa", "AGENT": "web-01", "STATUS": "pending"])
         #expect(
-            record.line(level: .notice, secondsSince1970: instant)
-                == "2026-11-23T18:00:00Z notice  ACTION=pair-request AGENT=web-01 REQID=00000000000000aa STATUS=pending")
+            record.line(level: .notice, millisecondsSince1970: instant)
+                == "2026-11-23T18:00:00.042Z notice  ACTION=pair-request AGENT=web-01 REQID=00000000000000aa STATUS=pending")
     }
 
     @Test("is aligned for every level", arguments: Logger.Level.allCases)
     func levels(level: Logger.Level) {
-        let line = LogRecord(message: "x", metadata: [:]).line(level: level, secondsSince1970: 0)
+        let line = LogRecord(message: "x", metadata: [:]).line(level: level, millisecondsSince1970: 0)
         let padding = String(repeating: " ", count: max(1, 8 - level.rawValue.count))
-        #expect(line == "1970-01-01T00:00:00Z \(level.rawValue)\(padding)ACTION=x")
+        #expect(line == "1970-01-01T00:00:00.000Z \(level.rawValue)\(padding)ACTION=x")
     }
 
     @Test("puts values with white space in double quotes and never breaks its line")

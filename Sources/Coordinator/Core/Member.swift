@@ -35,6 +35,8 @@ package struct Member: Sendable {
     /// Sequence numbers of the request ids that this member minted and that still have a caller, in rising order.
     var mintedOpen: [UInt64] = []
     var mintedNext: UInt64 = 1
+    /// Whether the last change of role made this member the leader of its term, able to serve or not yet.
+    var wasElected = false
     /// Only while this member leads and may serve.
     var leadership: Leadership?
     /// Set once a leader confirmed how far the log was committed after this process began, and this member has applied that.
@@ -174,11 +176,12 @@ package struct Member: Sendable {
         _ role: Role, term: Term, leader: MemberID?, because reason: StepDownReason?, at now: Moment,
         consensus: inout [ConsensusEffect], into effects: inout [Effect]
     ) {
-        if role != .leader, leadership != nil {
-            leadership = nil
+        if role != .leader, wasElected {
             effects.append(
                 Effect(.log(LogRecord(.warning, "leader-lost", [("TERM", "\(term)"), ("REASON", reason.map { "\($0)" } ?? "unknown")]))))
+            leadership = nil
         }
+        wasElected = role == .leader
         if role == .follower, let leader {
             effects.append(Effect(.log(LogRecord(.info, "leader-known", [("LEADER", leader.name), ("TERM", "\(term)")]))))
         }
