@@ -73,6 +73,8 @@ final class SmallCluster {
         guard alive[member] else { return }
         var effects: [Effect] = []
         members[member].handle(event, at: moment, into: &effects)
+        // A shell that is asked for a tick in the past runs nothing else any more.
+        precondition(members[member].nextDeadline > now, "a tick in the past is asked for after \(event)")
         run(effects, of: member)
     }
 

@@ -77,6 +77,7 @@ extension Member {
         switch call.stage {
         case .waiting(let retryAt):
             if now.instant >= call.deadline { return expire(callAt: position, into: &effects) }
+<<<<<<< HEAD
             if raft.role == .leader {
                 if leadership != nil {
                     lead(callAt: position, at: now, consensus: &consensus, into: &effects)
@@ -84,6 +85,13 @@ extension Member {
                     // Elected, but not yet allowed to serve: nothing is due until then.
                     calls[position].stage = .waiting(retryAt: now.instant + Member.retryInterval)
                 }
+=======
+            if leadership != nil {
+                lead(callAt: position, at: now, consensus: &consensus, into: &effects)
+            } else if raft.role == .leader {
+                // Elected, and not able to serve yet. The call is taken up when that changes; a tick in the past must not be asked for.
+                if now.instant >= retryAt { calls[position].stage = .waiting(retryAt: now.instant + Member.retryInterval) }
+>>>>>>> 169187c (Ask for no tick in the past, and tell a caller whose lease read came too late)
             } else if call.isCarried {
                 answer(callAt: position, with: .notLeader(raft.leader, term: raft.term), into: &effects)
             } else if let known = knownOutcome(of: call) {

@@ -15,7 +15,12 @@ extension Member {
     func clusterTime(at now: Instant) -> ClusterTime { leadership?.clock.time(at: now) ?? state.time }
 
     mutating func performDuties(at now: Moment, consensus: inout [ConsensusEffect], into effects: inout [Effect]) {
-        guard var duties = leadership, let lease = lease(at: now.instant) else { return }
+        guard var duties = leadership else { return }
+        guard let lease = lease(at: now.instant) else {
+            // Whatever brings the lease back is an event of its own.
+            leadership?.nextDeadline = Instant(nanosecondsSinceBoot: .max)
+            return
+        }
         duties.proposedSteps.removeAll { $0.index <= state.appliedIndex }
         duties.signing.removeAll { $0.giveUpAt <= now.instant }
         if let index = duties.proposedExpiry, index <= state.appliedIndex { duties.proposedExpiry = nil }

@@ -94,6 +94,10 @@ extension World {
             try checks.oneAnswerPerCaller.ticked(life, at: moment.instant, grace: .milliseconds(200), answering: answered)
         }
         if let problem = raft.invariantViolation() { throw Broken("CoreInvariant", [id], problem) }
+        if process.member.nextDeadline <= moment.instant {
+            // A shell that runs timers first would never again hear what others say.
+            throw Broken("TimersMoveOn", [id], "it asks for a tick in the past")
+        }
 
         process.wasLeader = isLeader
         process.lastTerm = raft.term
