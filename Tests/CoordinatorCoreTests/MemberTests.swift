@@ -211,6 +211,57 @@ struct MemberTests {
         #expect(cluster.members[leader].raft.role == .follower)
     }
 
+    @Test("moves leadership once for one request that names nobody, whichever member is asked", arguments: [0, 1, 2])
+    func transferToAnybody(asked: Int) {
+        let cluster = SmallCluster()
+        let (leader, _) = cluster.elect()
+        let term = cluster.members[leader].raft.term
+        cluster.ask(.transfer(to: nil), of: asked, ticket: 1, id: nil)
+        cluster.pass(1500) { cluster.reply(to: 1) != nil }
+        cluster.pass(1500)
+        guard case .transferred(let successor) = cluster.reply(to: 1) else {
+            Issue.record("\(String(describing: cluster.reply(to: 1)))")
+            return
+        }
+        #expect(successor != cluster.names[leader])
+        #expect(cluster.leader.map { cluster.names[$0] } == successor)
+        #expect(cluster.members[asked].raft.term == term.next, "leadership moved exactly once")
+    }
+
+    @Test("refuses a carrier that speaks as the leader, and a transfer by somebody who is no operator")
+    func carriersHaveNoRights() {
+        let cluster = SmallCluster()
+        let (leader, others) = cluster.elect()
+        func answer(_ operation: ExclusiveOperation, _ principal: Principal) -> ForwardAnswer.Result? {
+            let request = ForwardedRequest(
+                number: 5, operation: operation, principal: principal, request: .client("x"), remainingMilliseconds: 1000,
+                believedTerm: cluster.members[leader].raft.term)
+            var effects: [Effect] = []
+            cluster.members[leader].handle(.peer(.forward(request), from: cluster.names[others[0]]), at: cluster.moment, into: &effects)
+            for effect in effects { if case .send(.forwardAnswer(let answer), _) = effect.action { return answer.result } }
+            return nil
+        }
+        let applied = cluster.members[leader].state.appliedIndex
+        let refused = ForwardAnswer.Result.settled(.refused(.notAllowed), through: applied)
+        #expect(answer(.command(.closePairing), .leader) == refused)
+        #expect(answer(.transfer(to: nil), .pairingHost(address: "192.0.2.1")) == refused)
+        #expect(cluster.members[leader].state.appliedIndex == applied)
+    }
+
+    @Test("that is to end hands leadership on again when it is elected meanwhile, and takes none that is offered")
+    func drainingMemberKeepsNothing() {
+        let cluster = SmallCluster()
+        let (leader, others) = cluster.elect()
+        cluster.give(.drain, to: others[0])
+        cluster.ask(.transfer(to: cluster.names[others[0]]), of: leader, ticket: 1, id: nil)
+        cluster.pass(1500) { cluster.reply(to: 1) != nil }
+        #expect(cluster.reply(to: 1) == .transferFailed)
+        cluster.alive[leader] = false
+        cluster.pass(5000) { cluster.leader == others[1] }
+        cluster.pass(1000)
+        #expect(cluster.leader == others[1], "whichever of the two was elected, the one that stays leads in the end")
+    }
+
     @Test("that is asked to end hands leadership on first")
     func drain() {
         let cluster = SmallCluster()

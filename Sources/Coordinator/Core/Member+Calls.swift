@@ -34,6 +34,11 @@ extension Member {
             send(.notLeader(raft.leader, term: raft.term), number: request.number, to: sender, into: &effects)
             return
         }
+        // What a leader generates is never forwarded: a carrier that speaks as the leader is refused, whoever it is.
+        guard request.principal != .leader else {
+            send(.settled(.refused(.notAllowed), through: state.appliedIndex), number: request.number, to: sender, into: &effects)
+            return
+        }
         let remaining = TimeSpan.milliseconds(min(request.remainingMilliseconds, 60_000))
         calls.append(
             Call(
@@ -77,21 +82,11 @@ extension Member {
         switch call.stage {
         case .waiting(let retryAt):
             if now.instant >= call.deadline { return expire(callAt: position, into: &effects) }
-<<<<<<< HEAD
-            if raft.role == .leader {
-                if leadership != nil {
-                    lead(callAt: position, at: now, consensus: &consensus, into: &effects)
-                } else if now.instant >= retryAt {
-                    // Elected, but not yet allowed to serve: nothing is due until then.
-                    calls[position].stage = .waiting(retryAt: now.instant + Member.retryInterval)
-                }
-=======
             if leadership != nil {
                 lead(callAt: position, at: now, consensus: &consensus, into: &effects)
             } else if raft.role == .leader {
                 // Elected, and not able to serve yet. The call is taken up when that changes; a tick in the past must not be asked for.
                 if now.instant >= retryAt { calls[position].stage = .waiting(retryAt: now.instant + Member.retryInterval) }
->>>>>>> 169187c (Ask for no tick in the past, and tell a caller whose lease read came too late)
             } else if call.isCarried {
                 answer(callAt: position, with: .notLeader(raft.leader, term: raft.term), into: &effects)
             } else if let known = knownOutcome(of: call) {
@@ -103,12 +98,18 @@ extension Member {
             }
         case .forwarded(_, let leader, let resendAt):
             if now.instant >= call.deadline { return expire(callAt: position, into: &effects) }
-            if raft.leader != leader {
+            if case .transfer(let wanted) = call.operation {
+                // Not an entry: sent a second time, it would hand leadership on a second time. Whoever leads next is the answer.
+                if let successor = raft.leader, successor != leader {
+                    let isWanted = wanted == nil || wanted == successor
+                    answer(callAt: position, with: isWanted ? .transferred(to: successor) : .transferFailed, into: &effects)
+                } else if now.instant >= resendAt {
+                    expire(callAt: position, into: &effects)
+                }
+            } else if raft.leader != leader {
                 calls[position].stage = .waiting(retryAt: now.instant)
                 advance(callAt: position, at: now, consensus: &consensus, into: &effects)
             } else if now.instant >= resendAt {
-                // A transfer is not an entry: carrying it out twice would hand leadership on twice.
-                if case .transfer = call.operation { return expire(callAt: position, into: &effects) }
                 forward(callAt: position, to: leader, at: now, into: &effects)
             }
         case .settled(let outcome, let index):
@@ -138,6 +139,9 @@ extension Member {
         if let known = knownOutcome(of: call) { return answer(callAt: position, with: known, into: &effects) }
         switch call.operation {
         case .transfer(let wanted):
+            guard state.isOperator(call.principal) else {
+                return answer(callAt: position, with: .settled(.refused(.notAllowed), through: state.appliedIndex), into: &effects)
+            }
             guard wanted != settings.id else { return answer(callAt: position, with: .transferred(to: settings.id), into: &effects) }
             guard let target = wanted ?? transferTarget() else { return answer(callAt: position, with: .transferFailed, into: &effects) }
             do {

@@ -76,7 +76,7 @@ package struct Member: Sendable {
         case .signed(let obligation, let serial, let result):
             signed(obligation, serial, result, at: now, consensus: &consensus, into: &effects)
         case .drain:
-            drain(at: now, consensus: &consensus, into: &effects)
+            isDraining = true
         }
         raft.tick(at: now.instant, into: &consensus)
         settle(&consensus, at: now, into: &effects)
@@ -152,6 +152,7 @@ package struct Member: Sendable {
         advanceReads(at: now, consensus: &consensus, into: &effects)
         advanceGatherings(at: now, into: &effects)
         performDuties(at: now, consensus: &consensus, into: &effects)
+        handOver(at: now, consensus: &consensus, into: &effects)
     }
 
     private mutating func receive(
@@ -160,6 +161,8 @@ package struct Member: Sendable {
         guard sender != settings.id, raft.configuration.members.contains(sender) else { return }
         switch message {
         case .consensus(let message):
+            // Whoever is about to end does not accept what it would have to hand on.
+            if isDraining, case .timeoutNow = message.body { return }
             raft.receive(message, from: sender, at: now.instant, into: &consensus)
         case .forward(let request):
             carry(request, from: sender, at: now, consensus: &consensus, into: &effects)
@@ -190,14 +193,14 @@ package struct Member: Sendable {
         advanceCalls(at: now, consensus: &consensus, into: &effects)
     }
 
-    private mutating func drain(at now: Moment, consensus: inout [ConsensusEffect], into effects: inout [Effect]) {
-        isDraining = true
-        guard raft.role == .leader, let target = transferTarget() else { return }
+    /// A member that is to end keeps handing leadership on for as long as it has it: an attempt may fail, and it may be elected again.
+    private mutating func handOver(at now: Moment, consensus: inout [ConsensusEffect], into effects: inout [Effect]) {
+        guard isDraining, raft.role == .leader, let target = transferTarget() else { return }
         do {
             try raft.transferLeadership(to: target, at: now.instant, into: &consensus)
             effects.append(Effect(.log(LogRecord(.info, "leader-handover", [("TO", target.name)]))))
         } catch {
-            effects.append(Effect(.log(LogRecord(.warning, "leader-handover", [("TO", target.name), ("ERROR", "\(error)")]))))
+            // One is under way; if nothing comes of it, the next event tries again.
         }
     }
 

@@ -68,6 +68,8 @@ extension MemberRunner: MemberFront {
     package func handOver(atMost limit: TimeSpan) async {
         await withCheckedContinuation { continuation in
             onLoop { seat in
+                // Also to a member that does not lead: it must not be handed, or win, what it would take with it.
+                self.deliver(.drain)
                 guard !seat.member.hasDrained, !seat.isStopped else { return continuation.resume() }
                 seat.awaitingHandover.append(continuation)
                 self.loop.scheduleTask(in: .nanoseconds(Int64(limit.nanoseconds))) {
@@ -77,7 +79,6 @@ extension MemberRunner: MemberFront {
                         for continuation in waiting { continuation.resume() }
                     }
                 }
-                self.deliver(.drain)
             }
         }
     }

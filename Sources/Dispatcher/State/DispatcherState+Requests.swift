@@ -111,7 +111,8 @@ extension DispatcherState {
         }
     }
 
-    private func isOperator(_ principal: Principal) -> Bool {
+    /// Who may ask for what people ask for: an operator whose certificate is recorded here, or somebody on a member's own host.
+    package func isOperator(_ principal: Principal) -> Bool {
         switch principal {
         case .operatorCertificate(let name, let serial): operatorBook[name, serial] != nil
         case .localUser: true
