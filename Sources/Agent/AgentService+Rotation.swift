@@ -10,6 +10,8 @@ extension AgentService {
     enum TrustChange: String {
         case add
         case remove
+        /// As 0.8 does it; nobody asks for it by this name.
+        case replaceAll
     }
 
     enum TrustChangeFailure: Error {
@@ -26,7 +28,9 @@ extension AgentService {
             return AgentAnswer(200, RotateSerialAnswer.failed(error))
         }
         if request.serial.isEmpty { return failed(AgentErrors.serialRequired) }
-        guard let action = TrustChange(rawValue: request.action) else { return failed(AgentErrors.invalidAction(request.action)) }
+        guard let action = TrustChange(rawValue: request.action), action != .replaceAll else {
+            return failed(AgentErrors.invalidAction(request.action))
+        }
         if let hook = hook {
             var question = question("rotate", caller)
             (question.args, question.token) = ([request.action, request.serial], request.token ?? "")
@@ -61,6 +65,9 @@ extension AgentService {
                 switch action {
                 case .add: trusted.add(serial, caller.dispatcher)
                 case .remove: trusted.remove(serial)
+                case .replaceAll:
+                    for entry in trusted.entries where entry.dispatcher == caller.dispatcher { trusted.remove(entry.serial) }
+                    trusted.add(serial, caller.dispatcher)
                 }
             }
         } catch {

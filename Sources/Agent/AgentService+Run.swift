@@ -49,7 +49,8 @@ extension AgentService {
 
     private func finished(_ outcome: ScriptOutcome, _ request: RunRequest, _ caller: Caller) -> AgentAnswer {
         log.info(
-            "run", ("SCRIPT", request.script), ("EXIT", outcome.exit), ("PEER", caller.address), ("DISPATCHER", caller.dispatcher),
+            "run", ("SCRIPT", request.script), ("EXIT", outcome.exit), ("PEER", caller.address), ("PEER_SERIAL", caller.serial),
+            ("DISPATCHER", caller.dispatcher),
             ("REQID", request.reqid))
         return AgentAnswer(
             200,
@@ -98,7 +99,13 @@ extension AgentService {
         func failed(_ exit: Int64, _ text: String) -> ScriptOutcome {
             ScriptOutcome(exit: exit, stdout: "", stderr: "\(ScriptName.updateSerial): \(text)\n")
         }
-        let isRemoval = arguments.first == "--remove"
+        // The script of 0.8 knows one argument and one serial, that of 0.9 wants the id as well.
+        switch (dialect, arguments.count) {
+        case (.single, 1), (.script, 2), (.endpoint, _): break
+        case (.single, _): return failed(1, "usage: \(ScriptName.updateSerial) SERIAL")
+        case (.script, _): return failed(1, "usage: \(ScriptName.updateSerial) SERIAL DISPATCHER-ID | --remove SERIAL")
+        }
+        let isRemoval = arguments.first == "--remove" && dialect != .single
         let operands = isRemoval ? Array(arguments.dropFirst()) : arguments
         guard (1...(isRemoval ? 1 : 2)).contains(operands.count) else {
             return failed(1, "usage: \(ScriptName.updateSerial) SERIAL [DISPATCHER-ID] | --remove SERIAL")
@@ -110,7 +117,7 @@ extension AgentService {
             return failed(1, "'\(operands[1])' is not the dispatcher that calls, which is '\(caller.dispatcher)'")
         }
         do {
-            try change(serial, isRemoval ? .remove : .add, caller)
+            try change(serial, isRemoval ? .remove : dialect == .single ? .replaceAll : .add, caller)
         } catch {
             switch error {
             case .notOwned(let owner): return failed(1, AgentErrors.serialNotOwned(by: owner.text))

@@ -40,9 +40,14 @@ package final class AgentService: Sendable {
     let launcher: DetachedLauncher
     /// Seconds since 1970.
     let now: @Sendable () -> Int64
+    let dialect: AgentDialect
     var log: AgentLog { state.log }
 
-    package init(state: AgentState, launcher: DetachedLauncher, now: @escaping @Sendable () -> Int64 = wallClockSeconds) {
+    package init(
+        state: AgentState, launcher: DetachedLauncher, dialect: AgentDialect = .endpoint,
+        now: @escaping @Sendable () -> Int64 = wallClockSeconds
+    ) {
+        self.dialect = dialect
         self.state = state
         self.launcher = launcher
         self.now = now
@@ -65,6 +70,7 @@ package final class AgentService: Sendable {
             log.warning("revoked-cert", ("PEER", request.address), ("SERIAL", serial))
             return .refused(AgentErrors.certificateRevoked)
         }
+        if dialect.lacks(request.path) { return AgentAnswer(404, ErrorAnswer(AgentErrors.notFound)) }
         switch (request.method, request.path) {
         case ("POST", "/renew"): return renew(request, snapshot)
         case ("POST", "/renew-complete"): return completeRenewal(request)
@@ -104,11 +110,11 @@ package final class AgentService: Sendable {
 
     private func ping(_ body: [UInt8], _ caller: Caller, _ snapshot: AgentState.Snapshot) -> AgentAnswer {
         let reqid = AgentJSON.decodeIfPossible(PingRequest.self, body)?.reqid ?? ""
-        log.info("ping", ("PEER", caller.address), ("DISPATCHER", caller.dispatcher), ("REQID", reqid))
+        log.info("ping", ("PEER", caller.address), ("PEER_SERIAL", caller.serial), ("DISPATCHER", caller.dispatcher), ("REQID", reqid))
         return AgentAnswer(
             200,
             PingAnswer(
-                host: host, version: Release.agentVersion, expiry: OpenSSLTime.text(unixSeconds: snapshot.identity.certificate.notAfter),
+                host: host, version: dialect.version, expiry: OpenSSLTime.text(unixSeconds: snapshot.identity.certificate.notAfter),
                 reqid: reqid, staged: StagedCertificate(state.configuration).isStaged))
     }
 
@@ -130,7 +136,7 @@ package final class AgentService: Sendable {
         }
         log.info("capabilities", ("PEER", caller.address), ("DISPATCHER", caller.dispatcher), ("SCRIPTS", scripts.count))
         let tags = JSONValue.object(members: state.configuration.tags.map { .init($0.key, .text($0.value)) })
-        return AgentAnswer(200, CapabilitiesAnswer(host: host, version: Release.agentVersion, scripts: scripts, tags: tags))
+        return AgentAnswer(200, CapabilitiesAnswer(host: host, version: dialect.version, scripts: scripts, tags: tags))
     }
 
     private func result(_ reference: RunReference, _ caller: Caller) -> AgentAnswer {

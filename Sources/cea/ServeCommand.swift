@@ -1,6 +1,7 @@
 // Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
 
-// `cea serve`: the daemon.
+// `cea serve`: the daemon. One process may serve several agents, each with a directory and a port of its own; that is for tests of
+// dispatchers, which need hundreds.
 
 import Agent
 import ArgumentParser
@@ -9,28 +10,56 @@ import NIOCore
 import NIOPosix
 import Platform
 
+extension AgentDialect: ExpressibleByArgument {}
+
 struct ServeCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "serve", abstract: "Serve the agent's port until SIGTERM; SIGHUP reads the files again.")
 
-    @OptionGroup var files: LayoutOptions
+    @Option(
+        help: ArgumentHelp(
+            "Keep everything below this directory instead of /etc/ctrl-exec-agent and /var/lib/ctrl-exec-agent. Several times: one agent for each.",
+            valueName: "DIR"))
+    var directory: [String] = []
+    @Option(help: ArgumentHelp("The agent's configuration (default: agent.conf in the agent's directory).", valueName: "FILE"))
+    var config: String?
+    @Option(help: ArgumentHelp("The allowed scripts (default: scripts.conf in the agent's directory).", valueName: "FILE"))
+    var allowlist: String?
     @Option(help: ArgumentHelp("Listen on this address only.", valueName: "ADDRESS")) var listen = "0.0.0.0"
+    @Option(help: "Be told of new serials as this release of ctrl-exec wants it: 0.8, 0.9 or 0.11. For tests of dispatchers.")
+    var dialect = AgentDialect.endpoint
+
+    func validate() throws {
+        if directory.count > 1, config != nil || allowlist != nil {
+            throw ValidationError("--config and --allowlist are for a single agent; several have their files in their directories")
+        }
+    }
 
     func run() async throws {
         let log = makeLog()
         do {
             let signals = try TerminationSignals.stream()
-            let state = try AgentState(layout: files.layout, log: log)
-            let service = AgentService(state: state, launcher: .process(argument: DetachedRunCommand.name))
-            let server = try await AgentServer.start(service, listen: listen, on: MultiThreadedEventLoopGroup.singleton)
+            var servers: [AgentServer] = []
+            let layouts =
+                directory.isEmpty
+                ? [AgentLayout(directory: nil, configuration: config, allowlist: allowlist)]
+                : directory.map { AgentLayout(directory: $0, configuration: config, allowlist: allowlist) }
+            for layout in layouts {
+                let state = try AgentState(layout: layout, log: log)
+                let service = AgentService(state: state, launcher: .process(argument: DetachedRunCommand.name), dialect: dialect)
+                servers.append(try await AgentServer.start(service, listen: listen, on: MultiThreadedEventLoopGroup.singleton))
+            }
             let manager = ServiceNotifier()
-            manager.ready(status: "serves port \(server.port)")
+            manager.ready(
+                status: servers.count == 1 ? "serves port \(servers.first?.port ?? 0)" : "serves \(servers.count) agents")
             for await signal in signals {
                 if signal != .hangUp { break }
-                server.reload()
+                for server in servers { server.reload() }
             }
             manager.stopping()
-            await server.stop(drainSeconds: 5)
+            await withTaskGroup(of: Void.self) { group in
+                for server in servers { group.addTask { await server.stop(drainSeconds: 5) } }
+            }
         } catch let failure as AgentFailure {
             end(failure)
         }
