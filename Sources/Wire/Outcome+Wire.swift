@@ -24,6 +24,8 @@ extension ProtoOutcome {
         case .agentRemoved(let name): agentRemoved = name.text
         case .agentEdited(let name): agentEdited = name.text
         case .stepped: stepped = ProtoNothing()
+        case .rotationBegun(let serial): rotationBegun = field(serial.bytes)
+        case .rotationAborted: rotationAborted = ProtoNothing()
         case .refused(let refusal): refused = ProtoRefusal(refusal)
         }
     }
@@ -45,6 +47,8 @@ extension Outcome {
         case .agentRemoved(let name): self = .agentRemoved(try AgentName(checking: name))
         case .agentEdited(let name): self = .agentEdited(try AgentName(checking: name))
         case .stepped: self = .stepped
+        case .rotationBegun(let serial): self = .rotationBegun(try SerialNumber(checking: serial))
+        case .rotationAborted: self = .rotationAborted
         case .refused(let refusal): self = .refused(try Refusal(refusal))
         case nil: throw .malformed("outcome, or one of a newer version")
         }
@@ -70,6 +74,10 @@ extension ProtoRefusal {
         case .tooMany(let what): (kind, text) = (.tooMany, what)
         case .reservationGone: kind = .reservationGone
         case .signingFailed(let reason): (kind, text) = (.signingFailed, reason)
+        case .rotationUnderway: kind = .rotationUnderway
+        case .noRotation: kind = .noRotation
+        case .rotationAborted: kind = .rotationAborted
+        case .stepGone: kind = .stepGone
         }
     }
 }
@@ -94,6 +102,10 @@ extension Refusal {
         case .tooMany: self = .tooMany(text)
         case .reservationGone: self = .reservationGone
         case .signingFailed: self = .signingFailed(text)
+        case .rotationUnderway: self = .rotationUnderway
+        case .noRotation: self = .noRotation
+        case .rotationAborted: self = .rotationAborted
+        case .stepGone: self = .stepGone
         case .unset, .UNRECOGNIZED: throw .malformed("refusal, or one of a newer version")
         }
     }

@@ -36,6 +36,11 @@ extension PeerMessage {
         case .report(let number, let report):
             proto.report.number = number
             proto.report.report = ProtoMemberReport(report)
+        case .holding(let serials): proto.holding.serials = serials.map { field($0.bytes) }
+        case .observed(let observation):
+            proto.observed.agent = ProtoAgentKey(observation.agent)
+            proto.observed.accepted = field(observation.accepted.bytes)
+            proto.observed.refused = observation.refused.map { field($0.bytes) }
         }
         return proto.serialized()
     }
@@ -48,6 +53,12 @@ extension PeerMessage {
         case .forwardAnswer(let answer): self = .forwardAnswer(try ForwardAnswer(answer))
         case .reportRequest(let number): self = .reportRequest(number: number)
         case .report(let numbered): self = .report(number: numbered.number, try MemberReport(numbered.report))
+        case .holding(let held): self = .holding(try serialNumbers(held.serials))
+        case .observed(let observed):
+            self = .observed(
+                AgentObservation(
+                    agent: try AgentKey(observed.agent), accepted: try SerialNumber(checking: observed.accepted),
+                    refused: try serialNumbers(observed.refused)))
         case nil: throw .malformed("peer message, or one of a newer version")
         }
     }

@@ -35,6 +35,10 @@ package enum PeerMessage: Hashable, Sendable {
     case forwardAnswer(ForwardAnswer)
     case reportRequest(number: UInt64)
     case report(number: UInt64, MemberReport)
+    /// To the leader: the dispatcher identities that the sender can present.
+    case holding([SerialNumber])
+    /// To the leader: an agent was not as the state says.
+    case observed(AgentObservation)
 }
 
 /// An exclusive operation on its way to the leader. It takes one hop: a member that does not lead answers and forwards nothing.
@@ -123,5 +127,17 @@ package struct PeerContact: Hashable, Sendable {
         self.member = member
         self.match = match
         self.lastAnswerMilliseconds = lastAnswerMilliseconds
+    }
+}
+
+/// What an agent accepted, and what it refused just before.
+package struct AgentObservation: Hashable, Sendable {
+    package var agent: AgentKey
+    package var accepted: SerialNumber
+    package var refused: [SerialNumber]
+    package init(agent: AgentKey, accepted: SerialNumber, refused: [SerialNumber]) {
+        self.agent = agent
+        self.accepted = accepted
+        self.refused = refused
     }
 }

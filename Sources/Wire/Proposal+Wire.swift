@@ -113,6 +113,37 @@ extension ProtoCommand {
             signingFailed.serial = field(serial.bytes)
             signingFailed.reason = reason
         case .expire: expire = ProtoNothing()
+        case .beginRotation(let overlap, let isCompromised, let replaced):
+            beginRotation.overlapMilliseconds = overlap
+            beginRotation.isCompromised = isCompromised
+            if let replaced { beginRotation.replacing = field(replaced.bytes) }
+        case .abortRotation: abortRotation = ProtoNothing()
+        case .recordIdentity(let obligation, let serial, let certificate, let key, let notAfter):
+            recordIdentity.obligation = obligation.index.position
+            recordIdentity.serial = field(serial.bytes)
+            recordIdentity.certificate = field(certificate)
+            recordIdentity.key = ProtoSealedKey(key)
+            recordIdentity.notAfterSeconds = notAfter.secondsSince1970
+        case .memberHolds(let member, let serial):
+            memberHolds.member = member.name
+            memberHolds.serial = field(serial.bytes)
+        case .identityConfirmed(let agent, let serial, let refused):
+            identityConfirmed.agent = ProtoAgentKey(agent)
+            identityConfirmed.serial = field(serial.bytes)
+            identityConfirmed.refused = refused.map { field($0.bytes) }
+        case .identityRemoved(let agent, let serial):
+            identityRemoved.agent = ProtoAgentKey(agent)
+            identityRemoved.serial = field(serial.bytes)
+        case .dialectLearned(let agent, let dialect):
+            dialectLearned.agent = ProtoAgentKey(agent)
+            dialectLearned.dialect =
+                switch dialect {
+                case .single: .single
+                case .script: .script
+                case .endpoint: .endpoint
+                }
+        case .activate(let serial): activate = field(serial.bytes)
+        case .retire(let serial): retire = field(serial.bytes)
         }
     }
 }
@@ -142,6 +173,25 @@ extension Command {
             self = .signingFailed(
                 ObligationID(try LogIndex(checking: failed.obligation)), try SerialNumber(checking: failed.serial), reason: failed.reason)
         case .expire: self = .expire
+        case .beginRotation(let begin):
+            self = .beginRotation(
+                overlapMilliseconds: begin.overlapMilliseconds, isCompromised: begin.isCompromised,
+                replacing: begin.hasReplacing ? try SerialNumber(checking: begin.replacing) : nil)
+        case .abortRotation: self = .abortRotation
+        case .recordIdentity(let record):
+            self = .recordIdentity(
+                ObligationID(try LogIndex(checking: record.obligation)), try SerialNumber(checking: record.serial),
+                certificate: bytes(record.certificate), key: SealedKey(record.key),
+                notAfter: WallClock(secondsSince1970: record.notAfterSeconds))
+        case .memberHolds(let holds): self = .memberHolds(try MemberID(checking: holds.member), try SerialNumber(checking: holds.serial))
+        case .identityConfirmed(let confirmed):
+            self = .identityConfirmed(
+                try AgentKey(confirmed.agent), try SerialNumber(checking: confirmed.serial), refused: try serialNumbers(confirmed.refused))
+        case .identityRemoved(let removed):
+            self = .identityRemoved(try AgentKey(removed.agent), try SerialNumber(checking: removed.serial))
+        case .dialectLearned(let learned): self = .dialectLearned(try AgentKey(learned.agent), try AgentDialect(learned.dialect))
+        case .activate(let serial): self = .activate(try SerialNumber(checking: serial))
+        case .retire(let serial): self = .retire(try SerialNumber(checking: serial))
         case nil: throw .malformed("command, or one of a newer version")
         }
     }
@@ -191,5 +241,27 @@ extension Reachability {
         }
         if proto.hasAddress { address = proto.address }
         if proto.hasPort { port = try required(UInt16(exactly: proto.port), "port \(proto.port)") }
+    }
+}
+
+extension ProtoAgentKey {
+    init(_ key: AgentKey) {
+        name = key.name.text
+        pairing = key.pairing.number
+    }
+}
+
+extension AgentKey {
+    init(_ proto: ProtoAgentKey) throws(WireFailure) { self.init(name: try AgentName(checking: proto.name), pairing: Reqid(proto.pairing)) }
+}
+
+extension AgentDialect {
+    init(_ proto: ProtoDialectLearned.Dialect) throws(WireFailure) {
+        switch proto {
+        case .single: self = .single
+        case .script: self = .script
+        case .endpoint: self = .endpoint
+        case .unset, .UNRECOGNIZED: throw .malformed("dialect of an agent")
+        }
     }
 }

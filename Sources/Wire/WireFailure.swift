@@ -32,6 +32,8 @@ package enum WireLimit {
     package static let entries = 4096
     /// Members in a genesis state or a report.
     package static let members = 16
+    /// Dispatcher identities that a message names.
+    package static let identities = 64
     /// Free text: reasons, versions, addresses.
     package static let text = 1024
     /// What is still left of a request's time: one day. The ports allow a minute.
@@ -113,4 +115,11 @@ extension SerialNumber {
         guard field.count <= 20 else { throw .malformed("serial number of \(field.count) bytes") }
         self = try required(SerialNumber(bytes: Wire.bytes(field)), "serial number")
     }
+}
+
+func serialNumbers(_ fields: some Collection<some Collection<UInt8>>) throws(WireFailure) -> [SerialNumber] {
+    guard fields.count <= WireLimit.identities else { throw .malformed("\(fields.count) serial numbers") }
+    var serials: [SerialNumber] = []
+    for field in fields { serials.append(try SerialNumber(checking: field)) }
+    return serials
 }

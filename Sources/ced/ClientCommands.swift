@@ -8,7 +8,7 @@ enum ClientCommands {
     static let all: [any ParsableCommand.Type] = [
         RunCommand.self, PingCommand.self, CapabilitiesCommand.self, ResultCommand.self, ListAgentsCommand.self, EditAgentCommand.self,
         UnpairCommand.self, PairingModeCommand.self, ListRequestsCommand.self, ApproveCommand.self, DenyCommand.self,
-        IssueOperatorCommand.self, ListOperatorsCommand.self,
+        IssueOperatorCommand.self, RotateCertCommand.self, SerialStatusCommand.self, ListOperatorsCommand.self,
     ]
 
     /// Of `ced cluster`.

@@ -23,6 +23,10 @@ final class SmallCluster {
     var now = Instant(nanosecondsSinceBoot: 1_000_000_000)
     var replies: [(ticket: UInt64, reply: Reply)] = []
     var announced: [(member: MemberID, decision: PairingDecision)] = []
+    /// Calendar time is so many seconds ahead.
+    var wallOffset: Int64 = 0
+    /// Calls to agents that were started, and by whom; answered by the test.
+    var agentCalls: [(Int, AgentCall)] = []
     /// Signing jobs that were started, and by whom; answered by `sign`.
     var jobs: [(member: Int, job: SigningJob)] = []
     /// Messages between these are lost.
@@ -66,7 +70,8 @@ final class SmallCluster {
 
     var moment: Moment {
         Moment(
-            instant: now, wallClock: WallClock(secondsSince1970: 1_800_000_000 + Int64(now.nanosecondsSinceBoot / 1_000_000_000)))
+            instant: now,
+            wallClock: WallClock(secondsSince1970: 1_800_000_000 + wallOffset + Int64(now.nanosecondsSinceBoot / 1_000_000_000)))
     }
 
     func give(_ event: Event, to member: Int) {
@@ -92,6 +97,8 @@ final class SmallCluster {
                 inbox.append((position, names[member], message))
             case .reply(let reply, let ticket): replies.append((ticket.number, reply))
             case .sign(let job): jobs.append((member, job))
+            case .hold(let identity): give(.holding(identity.serial), to: member)
+            case .call(let call): agentCalls.append((member, call))
             case .announce(let decision): announced.append((names[member], decision))
             case .log: break
             case .stop(let reason): preconditionFailure("a member stopped: \(reason)")
@@ -119,7 +126,9 @@ final class SmallCluster {
     }
 
     func sign(_ job: SigningJob, by member: Int) {
-        let certificate = SignedCertificate(der: [0x30] + job.obligation.serial.bytes, notAfter: job.validity.notAfter)
+        var key: SealedKey?
+        if case .dispatcherIdentity = job.obligation.purpose { key = SealedKey(name: "dispatcher", keyVersion: 1, bytes: [1]) }
+        let certificate = SignedCertificate(der: [0x30] + job.obligation.serial.bytes, notAfter: job.validity.notAfter, key: key)
         give(.signed(job.obligation.id, job.obligation.serial, .success(certificate)), to: member)
     }
 

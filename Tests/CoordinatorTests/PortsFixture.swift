@@ -119,6 +119,7 @@ actor SmallFront: MemberFront {
     private func sign(_ id: ObligationID) -> Outcome {
         guard let obligation = state.obligation(id) else { return .refused(.reservationGone) }
         do {
+            if case .dispatcherIdentity = obligation.purpose { return makeIdentity(obligation) }
             let request = try CertificateRequest(der: obligation.signingRequest.der)
             let certificate =
                 switch obligation.purpose {
@@ -131,6 +132,7 @@ actor SmallFront: MemberFront {
                     try pki.fleetCA.issue(
                         request, subject: name.text, serial: obligation.serial, role: nil, usage: .server, notBefore: longAgo,
                         notAfter: farAhead)
+                case .dispatcherIdentity: throw PKIFailure("an identity has no request")
                 }
             index += 1
             let proposal = Proposal(
@@ -144,6 +146,19 @@ actor SmallFront: MemberFront {
         } catch {
             return .refused(.signingFailed("\(error)"))
         }
+    }
+
+    /// Of no use to anybody but those who ask about it.
+    private func makeIdentity(_ obligation: Obligation) -> Outcome {
+        let command = Command.recordIdentity(
+            obligation.id, obligation.serial, certificate: [0x30], key: SealedKey(name: "dispatcher", keyVersion: 1, bytes: [1]),
+            notAfter: WallClock(secondsSince1970: farAhead))
+        index += 1
+        let proposal = Proposal(
+            command: command, principal: .leader, request: nil, time: ClusterTime(milliseconds: milliseconds),
+            calendar: WallClock(secondsSince1970: 1_800_000_000))
+        let applied = state.apply(proposal, at: LogIndex(index), term: Term(3))
+        return applied.settled.first?.outcome ?? applied.outcome
     }
 
     // MARK: MemberFront

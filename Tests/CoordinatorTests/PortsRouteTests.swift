@@ -29,6 +29,9 @@ struct PortsRouteTests {
         POST /v1/ping shared local-user,operator control-socket,operations
         POST /v1/capabilities shared local-user,operator control-socket,operations
         POST /v1/result/{reqid} shared local-user,operator control-socket,operations
+        GET /v1/rotation shared local-user,operator control-socket,operations
+        POST /v1/rotation exclusive local-user,operator control-socket,operations
+        DELETE /v1/rotation exclusive local-user,operator control-socket,operations
         POST /v1/operators exclusive local-user,operator control-socket,operations
         POST /v1/pairing/mode exclusive local-user,operator control-socket,operations
         POST /v1/pairing/requests/{reqid}/approve exclusive local-user,operator control-socket,operations

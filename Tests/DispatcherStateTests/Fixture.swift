@@ -11,13 +11,15 @@ func serial(_ number: UInt8) throws -> SerialNumber { try #require(SerialNumber(
 func agentName(_ text: String) throws -> AgentName { try #require(AgentName(text)) }
 func operatorName(_ text: String) throws -> OperatorName { try #require(OperatorName(text)) }
 
-func makeGenesis(nextSerialCounter: UInt64 = 5) throws -> GenesisState {
+func makeGenesis(nextSerialCounter: UInt64 = 5, members: [String] = ["a"]) throws -> GenesisState {
     let key = SealedKey(name: "key", keyVersion: 1, bytes: [1, 2, 3])
     let authority = CertificateAuthority(certificate: [4, 5, 6], key: key)
     return GenesisState(
         cluster: try #require(ClusterID(bytes: Array(0..<16))), incarnation: Incarnation(counter: 1, random: 0x0011_2233_4455_6677),
         dispatcherID: try #require(DispatcherID("dispatcher")),
-        members: [MemberRecord(id: try #require(MemberID("a")), address: "127.0.0.1:7446", certificateSerial: try serial(1))],
+        members: try members.map {
+            MemberRecord(id: try #require(MemberID($0)), address: "127.0.0.1:7446", certificateSerial: try serial(1))
+        },
         fleetCA: authority, clusterCA: authority,
         identity: Identity(
             serial: try serial(4), certificate: [7], key: key, notAfter: WallClock(secondsSince1970: 2_000_000_000), phase: .current),
@@ -36,7 +38,9 @@ struct Log {
     static let root = Principal.localUser(uid: 0)
     static let host = Principal.pairingHost(address: "192.0.2.7")
 
-    init(nextSerialCounter: UInt64 = 5) throws { state = DispatcherState(genesis: try makeGenesis(nextSerialCounter: nextSerialCounter)) }
+    init(nextSerialCounter: UInt64 = 5, members: [String] = ["a"]) throws {
+        state = DispatcherState(genesis: try makeGenesis(nextSerialCounter: nextSerialCounter, members: members))
+    }
 
     func proposal(_ command: Command, by principal: Principal = Log.root, _ request: RequestID?) -> Proposal {
         Proposal(

@@ -54,7 +54,7 @@ struct ValueGenerator {
     }
 
     mutating func command() -> Command {
-        switch random.below(12) {
+        switch random.below(21) {
         case 0: .issueOperator(operatorName(), signingRequest: SigningRequest(der: bytes()))
         case 1: .openPairing(milliseconds: any())
         case 2: .closePairing
@@ -70,9 +70,21 @@ struct ValueGenerator {
         case 8: .reserveAnew(obligation())
         case 9: .recordCertificate(obligation(), serial(), certificate: bytes(2_000), notAfter: wallClock())
         case 10: .signingFailed(obligation(), serial(), reason: text())
+        case 11: .beginRotation(overlapMilliseconds: any(), isCompromised: flip(), replacing: optional(serial()))
+        case 12: .abortRotation
+        case 13: .recordIdentity(obligation(), serial(), certificate: bytes(2_000), key: sealedKey(), notAfter: wallClock())
+        case 14: .memberHolds(member(), serial())
+        case 15: .identityConfirmed(agentKey(), serial(), refused: serials())
+        case 16: .identityRemoved(agentKey(), serial())
+        case 17: .dialectLearned(agentKey(), pick(AgentDialect.allCases))
+        case 18: .activate(serial())
+        case 19: .retire(serial())
         default: .expire
         }
     }
+
+    mutating func agentKey() -> AgentKey { AgentKey(name: agentName(), pairing: reqid()) }
+    mutating func serials() -> [SerialNumber] { (0..<random.below(5)).map { _ in serial() } }
 
     mutating func proposal() -> Proposal {
         Proposal(
@@ -140,7 +152,7 @@ struct ValueGenerator {
     }
 
     mutating func refusal() -> Refusal {
-        switch random.below(16) {
+        switch random.below(20) {
         case 0: .notAllowed
         case 1: .requestIDReused
         case 2: .requestForgotten
@@ -156,12 +168,16 @@ struct ValueGenerator {
         case 12: .invalid(text())
         case 13: .tooMany(text())
         case 14: .reservationGone
+        case 15: .rotationUnderway
+        case 16: .noRotation
+        case 17: .rotationAborted
+        case 18: .stepGone
         default: .signingFailed(text())
         }
     }
 
     mutating func outcome() -> Outcome {
-        switch random.below(14) {
+        switch random.below(16) {
         case 0: .underway(obligation())
         case 1: .operatorIssued(operatorName(), serial())
         case 2: .pairingOpened(until: ClusterTime(milliseconds: any()))
@@ -172,6 +188,8 @@ struct ValueGenerator {
         case 7: .agentRemoved(agentName())
         case 8: .agentEdited(agentName())
         case 9: .stepped
+        case 10: .rotationBegun(serial())
+        case 11: .rotationAborted
         default: .refused(refusal())
         }
     }
@@ -187,7 +205,7 @@ struct ValueGenerator {
     }
 
     mutating func peerMessage() -> PeerMessage {
-        switch random.below(8) {
+        switch random.below(10) {
         case 0:
             return .forward(
                 ForwardedRequest(
@@ -204,6 +222,8 @@ struct ValueGenerator {
             return .forwardAnswer(ForwardAnswer(number: any(), result: result))
         case 2: return .reportRequest(number: any())
         case 3: return .report(number: any(), report())
+        case 4: return .holding(serials())
+        case 5: return .observed(AgentObservation(agent: agentKey(), accepted: serial(), refused: serials()))
         default: return .consensus(message())
         }
     }

@@ -28,6 +28,10 @@ package enum Action: Sendable {
     case reply(Reply, Ticket)
     /// On a worker thread; answered by `.signed`. Harmless when it comes twice.
     case sign(SigningJob)
+    /// Open this identity's key; answered by `.holding` once the member can present it. Given on every member.
+    case hold(Identity)
+    /// Ask something of an agent; answered by `.agentAnswered`. Harmless when it comes twice.
+    case call(AgentCall)
     /// A pairing was decided: whoever holds the agent's connection answers it. Given on every member.
     case announce(PairingDecision)
     case log(LogRecord)
@@ -73,6 +77,25 @@ package struct SigningJob: Hashable, Sendable {
             self.notBefore = notBefore
             self.notAfter = notAfter
         }
+    }
+}
+
+/// What to ask of which agent, presenting what.
+package struct AgentCall: Hashable, Sendable {
+    /// Names it at the leader that made it.
+    package let number: UInt64
+    package let agent: AgentRecord
+    package let task: AgentTask
+    /// Nil: to be found out.
+    package let dialect: AgentDialect?
+    /// In the order in which they are presented, each but the first only after the agent has proved that nothing ran.
+    package let identities: [SerialNumber]
+    package init(number: UInt64, agent: AgentRecord, task: AgentTask, dialect: AgentDialect?, identities: [SerialNumber]) {
+        self.number = number
+        self.agent = agent
+        self.task = task
+        self.dialect = dialect
+        self.identities = identities
     }
 }
 

@@ -20,6 +20,11 @@ package enum Event: Sendable {
     case reports(deadline: Instant, Ticket)
     case callerGone(Ticket)
     case signed(ObligationID, SerialNumber, Result<SignedCertificate, SigningFailure>)
+    /// This member can present the identity.
+    case holding(SerialNumber)
+    case agentAnswered(call: UInt64, AgentTaskAnswer)
+    /// Some call to an agent found it otherwise than the state says.
+    case observed(AgentObservation)
     /// The process was asked to end: a leader hands leadership on.
     case drain
 }
@@ -30,9 +35,12 @@ package enum ReadConsistency: String, Hashable, Sendable { case linearizable, le
 package struct SignedCertificate: Hashable, Sendable {
     package let der: [UInt8]
     package let notAfter: WallClock
-    package init(der: [UInt8], notAfter: WallClock) {
+    /// Of a dispatcher identity: the key that was made for it, sealed.
+    package let key: SealedKey?
+    package init(der: [UInt8], notAfter: WallClock, key: SealedKey? = nil) {
         self.der = der
         self.notAfter = notAfter
+        self.key = key
     }
 }
 
@@ -53,8 +61,10 @@ package struct MemberSettings: Hashable, Sendable {
     /// How long certificates are valid, in days.
     package var agentDays: Int64
     package var operatorDays: Int64
+    package var dispatcherDays: Int64
     package init(
-        id: MemberID, version: String, timing: Timing = Timing(), session: UInt64, agentDays: Int64 = 825, operatorDays: Int64 = 825
+        id: MemberID, version: String, timing: Timing = Timing(), session: UInt64, agentDays: Int64 = 825, operatorDays: Int64 = 825,
+        dispatcherDays: Int64 = 825
     ) {
         self.id = id
         self.version = version
@@ -62,5 +72,6 @@ package struct MemberSettings: Hashable, Sendable {
         self.session = session
         self.agentDays = agentDays
         self.operatorDays = operatorDays
+        self.dispatcherDays = dispatcherDays
     }
 }

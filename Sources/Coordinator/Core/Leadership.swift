@@ -39,6 +39,8 @@ struct Leadership: Hashable, Sendable {
     var proposedSteps: [ProposedStep] = []
     /// The entry that makes expiries take effect, until it is applied.
     var proposedExpiry: LogIndex?
+    /// What its duty towards the agents has under way.
+    var rotation: RotationDuty
     /// When the next expiry or a lost signature is due; far away if nothing is.
     var nextDeadline = Instant(nanosecondsSinceBoot: .max)
 
@@ -47,7 +49,8 @@ struct Leadership: Hashable, Sendable {
         let index: LogIndex
     }
 
-    init(term: Term, clock: LeaderClock) {
+    init(term: Term, clock: LeaderClock, at now: Instant) {
+        rotation = RotationDuty(begunAt: now)
         self.term = term
         self.clock = clock
     }

@@ -20,6 +20,7 @@ extension Member {
                 let proposal = try Proposal(decoding: entry.payload)
                 let change = state.apply(proposal, at: entry.index, term: entry.term)
                 note(proposal, change, into: &effects)
+                if let identity = change.prepared { effects.append(Effect(.hold(identity))) }
                 for decision in change.decided { effects.append(Effect(.announce(decision))) }
                 applied(change, at: entry.index, term: entry.term, now: now, into: &effects)
             } catch {
@@ -54,8 +55,21 @@ extension Member {
             case .pairingClosed: log("pairing-mode-stop", [])
             case .agentRemoved(let agent): log("unpair", [("AGENT", agent.text)])
             case .agentEdited(let agent): log("edit-agent", [("AGENT", agent.text)])
+            case .rotationBegun(let serial): log("rotation-begin", [("SERIAL", serial.hexadecimal)])
+            case .rotationAborted: log("rotation-abort", [])
             case .underway, .stepped, .refused: break
             }
+        }
+        guard change.outcome == .stepped else { return }
+        switch proposal.command {
+        case .identityConfirmed(let agent, let serial, _):
+            log("serial-confirm", [("AGENT", agent.name.text), ("SERIAL", serial.hexadecimal)])
+        case .identityRemoved(let agent, let serial):
+            log("serial-forget", [("AGENT", agent.name.text), ("SERIAL", serial.hexadecimal)])
+        case .dialectLearned(let agent, let dialect): log("dialect", [("AGENT", agent.name.text), ("DIALECT", dialect.rawValue)])
+        case .activate(let serial): log("cert-rotated", [("SERIAL", serial.hexadecimal)])
+        case .retire(let serial): log("serial-retire", [("SERIAL", serial.hexadecimal)])
+        default: break
         }
     }
 }

@@ -48,6 +48,7 @@ extension Member {
                 duties.nextDeadline = min(duties.nextDeadline, duties.clock.instant(of: expiry))
             }
         }
+        tendRotation(&duties, lease: lease, at: now, consensus: &consensus, into: &effects)
         leadership = duties
     }
 
@@ -60,7 +61,12 @@ extension Member {
         let command: Command
         switch result {
         case .success(let certificate):
-            command = .recordCertificate(obligation, serial, certificate: certificate.der, notAfter: certificate.notAfter)
+            command =
+                if let key = certificate.key {
+                    .recordIdentity(obligation, serial, certificate: certificate.der, key: key, notAfter: certificate.notAfter)
+                } else {
+                    .recordCertificate(obligation, serial, certificate: certificate.der, notAfter: certificate.notAfter)
+                }
         case .failure(.dropped):
             return
         case .failure(.impossible(let reason)):
@@ -74,7 +80,7 @@ extension Member {
     }
 
     /// A step of the leader's own; nil if it cannot propose now (a transfer runs, too much is open): the duty comes round again.
-    private mutating func propose(_ command: Command, at now: Moment, consensus: inout [ConsensusEffect]) -> LogIndex? {
+    mutating func propose(_ command: Command, at now: Moment, consensus: inout [ConsensusEffect]) -> LogIndex? {
         let proposal = Proposal(
             command: command, principal: .leader, request: nil, time: clusterTime(at: now.instant), calendar: now.wallClock)
         do {
@@ -90,6 +96,7 @@ extension Member {
             switch obligation.purpose {
             case .operatorCertificate: settings.operatorDays
             case .agentCertificate: settings.agentDays
+            case .dispatcherIdentity: settings.dispatcherDays
             }
         let start = obligation.reservedAt.secondsSince1970
         return SigningJob.Validity(

@@ -42,6 +42,10 @@ package struct Member: Sendable {
     /// Set once a leader confirmed how far the log was committed after this process began, and this member has applied that.
     var hasCaughtUp = false
     var isDraining = false
+    /// The dispatcher identities that this member can present.
+    var held: [SerialNumber]
+    /// When the leader is told once more what this member holds, if it does not know.
+    var holdingDue = Instant(nanosecondsSinceBoot: 0)
 
     package init(
         genesis: GenesisState, configuration: Configuration, recovered: Recovered, settings: MemberSettings, seed: UInt64, now: Moment
@@ -49,6 +53,7 @@ package struct Member: Sendable {
         self.settings = settings
         nextNumber = (settings.session >> 4) + 1
         state = DispatcherState(genesis: genesis)
+        held = [genesis.identity.serial]
         raft = LeaseRaft(
             id: settings.id, configuration: configuration, recovered: recovered, timing: settings.timing, seed: seed, now: now.instant)
     }
@@ -75,6 +80,12 @@ package struct Member: Sendable {
             forget(ticket)
         case .signed(let obligation, let serial, let result):
             signed(obligation, serial, result, at: now, consensus: &consensus, into: &effects)
+        case .holding(let serial):
+            if !held.contains(serial) { held.append(serial) }
+        case .agentAnswered(let call, let answer):
+            agentAnswered(call, answer, at: now, consensus: &consensus, into: &effects)
+        case .observed(let observation):
+            observe(observation, at: now, consensus: &consensus, into: &effects)
         case .drain:
             isDraining = true
         }
@@ -90,6 +101,7 @@ package struct Member: Sendable {
         for call in calls { deadline = min(deadline, call.nextDeadline) }
         for read in reads { deadline = min(deadline, read.nextDeadline) }
         for gathering in gatherings { deadline = min(deadline, gathering.deadline) }
+        if !unreportedHoldings.isEmpty { deadline = min(deadline, holdingDue) }
         if let leadership { deadline = min(deadline, leadership.nextDeadline) }
         return deadline
     }
@@ -131,7 +143,7 @@ package struct Member: Sendable {
                 case .roleChanged(let role, let term, let leader, let reason):
                     roleChanged(role, term: term, leader: leader, because: reason, at: now, consensus: &consensus, into: &effects)
                 case .leadershipEstablished(let term):
-                    leadership = Leadership(term: term, clock: LeaderClock(from: state.time, at: now.instant))
+                    leadership = Leadership(term: term, clock: LeaderClock(from: state.time, at: now.instant), at: now.instant)
                     effects.append(
                         Effect(.log(LogRecord(.info, "leader-established", [("TERM", "\(term)"), ("INDEX", "\(state.appliedIndex)")]))))
                     advanceCalls(at: now, consensus: &consensus, into: &effects)
@@ -151,6 +163,7 @@ package struct Member: Sendable {
         advanceCalls(at: now, consensus: &consensus, into: &effects)
         advanceReads(at: now, consensus: &consensus, into: &effects)
         advanceGatherings(at: now, into: &effects)
+        reportHoldings(at: now, consensus: &consensus, into: &effects)
         performDuties(at: now, consensus: &consensus, into: &effects)
         handOver(at: now, consensus: &consensus, into: &effects)
     }
@@ -172,6 +185,10 @@ package struct Member: Sendable {
             effects.append(Effect(.send(.report(number: number, report(at: now.instant)), to: sender)))
         case .report(let number, let report):
             gathered(number, report, from: sender)
+        case .holding(let serials):
+            note(serials, heldBy: sender, at: now, consensus: &consensus)
+        case .observed(let observation):
+            if raft.role == .leader { observe(observation, at: now, consensus: &consensus, into: &effects) }
         }
     }
 

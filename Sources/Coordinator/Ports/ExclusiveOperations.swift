@@ -9,6 +9,7 @@ import CoordinatorCore
 import CtrlExec
 import DispatcherState
 import PKI
+import Transport
 import Wire
 
 extension PortFront {
@@ -70,13 +71,26 @@ extension PortFront {
                 throw BadRequest("nothing to change: give rename, lookup_by, ip or port")
             }
             return .command(.editAgent(try agentName(parameter), edit))
+        case .beginRotation: return .command(try beginRotation(body))
+        case .abortRotation: return .command(.abortRotation)
         case .transfer:
             guard let text = try text(body, "to") else { return .transfer(to: nil) }
             guard let member = MemberID(text) else { throw BadRequest("'\(text)' is not a member's name") }
             return .transfer(to: member)
-        case .health, .ready, .leader, .status, .agents, .pairingRequests, .operators, .run, .ping, .capabilities, .result:
+        case .health, .ready, .leader, .rotation, .status, .agents, .pairingRequests, .operators, .run, .ping, .capabilities, .result:
             throw BadRequest("not an exclusive operation")
         }
+    }
+
+    private func beginRotation(_ body: JSONValue) throws(BadRequest) -> Command {
+        var overlap = Rotation.defaultOverlapMilliseconds
+        if let text = try text(body, "overlap_seconds") {
+            guard let seconds = UInt64(text), seconds <= Rotation.overlapLimitMilliseconds / 1_000 else {
+                throw BadRequest("overlap_seconds must be a number of seconds up to 3650 days, not '\(text)'")
+            }
+            overlap = seconds * 1_000
+        }
+        return .beginRotation(overlapMilliseconds: overlap, isCompromised: body["compromised"]?.isTrue ?? false, replacing: nil)
     }
 
     private func issueOperator(_ body: JSONValue) throws(BadRequest) -> Command {
@@ -166,16 +180,18 @@ extension PortFront {
         case .pairingApproved(let reqid, let agent, let serial):
             return .ok([
                 "request_id": .text(id), "reqid": .text(reqid.description), "agent": .text(agent.text), "serial": .text(serial.hexadecimal),
-                "record": state.agent(named: agent).map { agentShape($0, current: $0.confirmedIdentities.last) },
+                "record": state.agent(named: agent).map { agentShape($0, in: state, now: wallClockSeconds()) },
             ])
         case .pairingDenied(let reqid): return .ok(["request_id": .text(id), "reqid": .text(reqid.description)])
         case .agentRemoved(let agent): return .ok(["request_id": .text(id), "agent": .text(agent.text)])
         case .agentEdited(let agent):
-            let current = state.currentIdentity?.serial
             return .ok([
                 "request_id": .text(id), "agent": .text(agent.text),
-                "record": state.agent(named: agent).map { agentShape($0, current: current) },
+                "record": state.agent(named: agent).map { agentShape($0, in: state, now: wallClockSeconds()) },
             ])
+        case .rotationBegun(let serial):
+            return .ok(["request_id": .text(id), "serial": .text(serial.hexadecimal)])
+        case .rotationAborted: return .ok(["request_id": .text(id), "aborted": .boolean(true)])
         case .underway:
             return .failure(503, "not finished yet", detail: "repeat it with this request id to hear the outcome", requestID: id)
         case .pairingQueued, .stepped: return .failure(500, "the member answered something else", requestID: id)
@@ -189,7 +205,7 @@ func statusCode(of refusal: Refusal) -> Int {
     case .notAllowed: 403
     case .unknownPairing, .unknownAgent: 404
     case .requestIDReused, .requestForgotten, .agentNameTaken, .operatorNameTaken, .pairingClosed, .pairingReqidTaken,
-        .pairingAlreadyApproved, .reservationGone:
+        .pairingAlreadyApproved, .reservationGone, .rotationUnderway, .noRotation, .rotationAborted, .stepGone:
         409
     case .pairingQueueFull, .tooMany: 429
     case .requestTableFull: 503

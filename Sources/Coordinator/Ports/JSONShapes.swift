@@ -47,15 +47,16 @@ package struct PortResponse: Hashable, Sendable {
 }
 
 /// The registry record of the protocol page, 14.3.
-func agentShape(_ agent: AgentRecord, current: SerialNumber?) -> JSONValue {
+/// - Parameter now: seconds since 1970.
+func agentShape(_ agent: AgentRecord, in state: DispatcherState, now: Int64) -> JSONValue {
+    let status = SerialStatus(of: agent, in: state, now: now)
     let confirmed = agent.confirmedIdentities.last
-    let status = confirmed == nil ? "unknown" : (current.map(agent.confirmedIdentities.contains) ?? false) ? "current" : "pending"
     let paired = ISO8601Time.text(unixSeconds: agent.paired.secondsSince1970)
     return .record([
         "hostname": .text(agent.name.text), "ip": .text(agent.address), "paired": .text(paired),
         "expiry": .text(OpenSSLTime.text(unixSeconds: agent.certificateNotAfter.secondsSince1970)),
         "reqid": .text(agent.reqid.description), "lookup_by": .text(agent.lookup.rawValue), "port": .integer(Int64(agent.port)),
-        "tags": .object([]), "dispatcher_serial": .text(confirmed?.hexadecimal ?? ""), "serial_status": .text(status),
+        "tags": .object([]), "dispatcher_serial": .text(confirmed?.hexadecimal ?? ""), "serial_status": .text(status.rawValue),
         "serial_broadcast": .text(""), "serial_confirmed": .text(confirmed == nil ? "" : paired),
         "certificate_serial": .text(agent.certificateSerial.hexadecimal),
     ])

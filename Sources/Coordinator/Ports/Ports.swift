@@ -12,6 +12,7 @@ import NIOCore
 import PKI
 import Synchronization
 import Transport
+import Wire
 
 package struct PortsConfiguration: Sendable {
     package var operations: ListenAddress
@@ -42,10 +43,15 @@ package final class Ports: Sendable {
     package let pairing: HTTPListener
     package let api: HTTPListener
     package let controlSocket: HTTPListener
+    /// Dials agents with the dispatcher's identities.
+    package let agents: AgentCaller
     private let watch: Task<Void, Never>
 
-    private init(operations: HTTPListener, pairing: HTTPListener, api: HTTPListener, controlSocket: HTTPListener, watch: Task<Void, Never>)
-    {
+    private init(
+        operations: HTTPListener, pairing: HTTPListener, api: HTTPListener, controlSocket: HTTPListener, agents: AgentCaller,
+        watch: Task<Void, Never>
+    ) {
+        self.agents = agents
         self.operations = operations
         self.pairing = pairing
         self.api = api
@@ -58,14 +64,16 @@ package final class Ports: Sendable {
     /// - Parameters:
     ///   - identity: the member's certificate, which 7443 presents.
     ///   - clusterRoots: the cluster CA.
+    ///   - observe: told when an agent let another identity in than the state says.
     package static func start(
         front: any MemberFront, identity: TLSIdentity, clusterRoots: [Certificate], configuration: PortsConfiguration,
-        group: any EventLoopGroup, logger: Logger
+        group: any EventLoopGroup, logger: Logger, observe: @escaping @Sendable (AgentObservation) -> Void = { _ in }
     ) async throws -> Ports {
         let state = await front.appliedState()
         let fleetRoots = [try Certificate(der: state.genesis.fleetCA.certificate)]
         let agents = AgentCaller(
             configuration: configuration.agentLink, logger: logger,
+            observe: { observe(AgentObservation(agent: $0, accepted: $1, refused: $2)) },
             dial: agentDial(
                 configuration: configuration.agentLink, fleetRoots: fleetRoots, group: group,
                 identity: { serial in try front.dispatcherIdentity(serial) }))
@@ -104,7 +112,7 @@ package final class Ports: Sendable {
                 do { try await Task.sleep(for: portFront.served.isMarked ? .seconds(1) : .milliseconds(50)) } catch { return }
             }
         }
-        return Ports(operations: operations, pairing: pairing, api: api, controlSocket: controlSocket, watch: watch)
+        return Ports(operations: operations, pairing: pairing, api: api, controlSocket: controlSocket, agents: agents, watch: watch)
     }
 
     /// Accepts nothing more and waits so long for the answers under way. Agents that wait for a decision are let go.

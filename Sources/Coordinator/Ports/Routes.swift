@@ -62,6 +62,7 @@ package struct Route: Hashable, Sendable {
 package enum RouteName: String, Hashable, Sendable, CaseIterable {
     case health, ready, leader
     case status, agents, pairingRequests, operators, run, ping, capabilities, result
+    case rotation, beginRotation, abortRotation
     case issueOperator, pairingMode, approvePairing, denyPairing, editAgent, unpair, transfer
 }
 
@@ -77,6 +78,9 @@ package enum Routes {
             Route("POST", "/v1/ping", .shared, .ping),
             Route("POST", "/v1/capabilities", .shared, .capabilities),
             Route("POST", "/v1/result/{reqid}", .shared, .result),
+            Route("GET", "/v1/rotation", .shared, .rotation),
+            Route("POST", "/v1/rotation", .exclusive, .beginRotation),
+            Route("DELETE", "/v1/rotation", .exclusive, .abortRotation),
             Route("POST", "/v1/operators", .exclusive, .issueOperator),
             Route("POST", "/v1/pairing/mode", .exclusive, .pairingMode),
             Route("POST", "/v1/pairing/requests/{reqid}/approve", .exclusive, .approvePairing),

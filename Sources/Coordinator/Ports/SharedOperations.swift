@@ -9,6 +9,7 @@ import CoordinatorCore
 import CtrlExec
 import DispatcherState
 import PKI
+import Transport
 import Wire
 
 extension PortFront {
@@ -17,8 +18,8 @@ extension PortFront {
         case .status: return await status(timeout: try request.timeout())
         case .agents:
             return try await reading(request) { state in
-                let current = state.currentIdentity?.serial
-                return .ok(["agents": .array(state.agents.map { agentShape($0, current: current) })])
+                let now = wallClockSeconds()
+                return .ok(["agents": .array(state.agents.map { agentShape($0, in: state, now: now) })])
             }
         case .pairingRequests:
             return try await reading(request) { state in
@@ -37,7 +38,9 @@ extension PortFront {
             return try await onAgents(try request.object(), reqid: wanted.text) { reqid, targets in
                 await agents.result(of: reqid, targets)
             }
-        case .health, .ready, .leader, .issueOperator, .pairingMode, .approvePairing, .denyPairing, .editAgent, .unpair, .transfer:
+        case .rotation: return try await reading(request) { .ok(rotationShape($0, now: wallClockSeconds())) }
+        case .health, .ready, .leader, .beginRotation, .abortRotation, .issueOperator, .pairingMode, .approvePairing, .denyPairing,
+            .editAgent, .unpair, .transfer:
             return .failure(404, "not found")
         }
     }

@@ -58,6 +58,28 @@ package final class KeyVault: Sendable {
         }
     }
 
+    /// A new identity of the dispatcher: its key is made here, and leaves only sealed.
+    package func makeIdentity(
+        serial: SerialNumber, notBefore: Int64, notAfter: Int64
+    ) throws -> (certificate: Certificate, key: SealedKey) {
+        let privateKey = try PrivateKey.generateP256()
+        let subject = "ctrl-exec-dispatcher"
+        let certificate = try fleetAuthority().issue(
+            CertificateRequest.make(key: privateKey, commonName: subject), subject: subject, serial: serial,
+            role: .dispatcher(cluster: "\(cluster)"), usage: .both, notBefore: notBefore, notAfter: notAfter)
+        let name = "dispatcher-\(serial)"
+        let sealed = try key.seal(privateKey.der, name: name, cluster: "\(cluster)")
+        return (certificate, SealedKey(name: name, keyVersion: key.version, bytes: sealed))
+    }
+
+    /// Opens an identity's key ahead of its first use; throws if this member cannot present it.
+    package func hold(_ identity: Identity) throws {
+        opened.withLock { opened in
+            if !opened.identities.contains(where: { $0.serial == identity.serial }) { opened.identities.append(identity) }
+        }
+        _ = try self.identity(identity.serial)
+    }
+
     package func identity(_ serial: SerialNumber) throws -> TLSIdentity {
         try opened.withLock { opened in
             if let identity = opened.opened[serial] { return identity }

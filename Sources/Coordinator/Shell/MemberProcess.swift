@@ -196,9 +196,10 @@ final class RunningMember: Sendable {
 
     /// Listens everywhere, starts the member, tells the service manager.
     func open(_ configuration: ServeConfiguration, identity: TLSIdentity, _ state: GenesisState) async throws {
+        let opened: Ports
         do {
             _ = try await links.listen(at: configuration.peer)
-            let opened = try await openPorts(configuration, identity, state)
+            opened = try await openPorts(configuration, identity, state)
             ports.withLock { $0 = opened }
         } catch let failure as ListenFailure {
             throw StartRefusal(failure.description + Self.setting(of: failure, in: configuration), isPermanent: false)
@@ -206,7 +207,8 @@ final class RunningMember: Sendable {
         let logger = logger
         runner.start(
             with: MemberRunner.Hands(
-                journal: journal, peers: links, signer: signer, log: { logger.log($0) },
+                journal: journal, peers: links, signer: signer,
+                agents: AgentCalls(caller: opened.agents, dispatcher: state.dispatcherID), log: { logger.log($0) },
                 stop: { reason in
                     // Nothing may leave any more: not even in good order.
                     logger.log(.critical, LogLine("stop", ("REASON", reason.text)))
@@ -232,7 +234,7 @@ final class RunningMember: Sendable {
                 agentLink: AgentLinkConfiguration(
                     maxParallel: configuration.maxParallel, readTimeoutSeconds: Int64(configuration.readTimeoutSeconds),
                     dialFrom: configuration.dialFrom), version: cedVersion),
-            group: portGroup, logger: logger)
+            group: portGroup, logger: logger, observe: { [runner] in runner.deliver(.observed($0)) })
     }
 
     /// Which flag and which key of the file set the address that could not be had.

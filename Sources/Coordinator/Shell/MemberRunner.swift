@@ -21,22 +21,31 @@ package protocol PeerSending: Sendable {
     var linkedCount: Int { get }
 }
 
+/// Where the runner hands calls to agents.
+package protocol AgentCalling: Sendable {
+    /// `done` is called once, on any thread.
+    func call(_ call: AgentCall, done: @escaping @Sendable (AgentTaskAnswer) -> Void)
+}
+
 package final class MemberRunner: Sendable {
     /// What is made real by others.
     package struct Hands: Sendable {
         package var journal: any JournalWriting
         package var peers: any PeerSending
         package var signer: any Signing
+        package var agents: any AgentCalling
         package var log: @Sendable (LogRecord) -> Void
         /// The process is to end; called on the peer loop, at most once.
         package var stop: @Sendable (StopReason) -> Void
         package init(
-            journal: any JournalWriting, peers: any PeerSending, signer: any Signing, log: @escaping @Sendable (LogRecord) -> Void,
+            journal: any JournalWriting, peers: any PeerSending, signer: any Signing, agents: any AgentCalling,
+            log: @escaping @Sendable (LogRecord) -> Void,
             stop: @escaping @Sendable (StopReason) -> Void
         ) {
             self.journal = journal
             self.peers = peers
             self.signer = signer
+            self.agents = agents
             self.log = log
             self.stop = stop
         }
@@ -127,9 +136,10 @@ package final class MemberRunner: Sendable {
             // The lease that allowed it is over. Whoever waits for it hears of that.
             switch effect.action {
             case .sign(let job): seat.inbox.append(.signed(job.obligation.id, job.obligation.serial, .failure(.dropped)))
+            case .call(let call): seat.inbox.append(.agentAnswered(call: call.number, AgentTaskAnswer(.dropped)))
             case .reply(_, let ticket):
                 seat.callers.removeValue(forKey: ticket)?.answer(Performed(reply: .notReadable, state: seat.member.state))
-            case .write, .send, .announce, .log, .stop: break
+            case .write, .send, .hold, .announce, .log, .stop: break
             }
             return
         }
@@ -142,6 +152,13 @@ package final class MemberRunner: Sendable {
             hands.signer.sign(job) { result in
                 self.deliver(.signed(job.obligation.id, job.obligation.serial, result))
             }
+        case .hold(let identity):
+            hands.signer.hold(identity) { problem in
+                guard let problem else { return self.deliver(.holding(identity.serial)) }
+                hands.log(LogRecord(.error, "identity-unusable", [("SERIAL", identity.serial.hexadecimal), ("ERROR", problem)]))
+            }
+        case .call(let call):
+            hands.agents.call(call) { self.deliver(.agentAnswered(call: call.number, $0)) }
         case .announce(let decision): seat.decisions.announce(decision)
         case .log(let record): hands.log(record)
         case .stop(let reason):

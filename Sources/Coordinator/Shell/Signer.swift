@@ -14,6 +14,8 @@ import PKI
 package protocol Signing: Sendable {
     /// `done` is called once, on any thread.
     func sign(_ job: SigningJob, done: @escaping @Sendable (Result<SignedCertificate, SigningFailure>) -> Void)
+    /// Opens the identity's key; `done` is called once, on any thread, with why this member cannot present it, or nil.
+    func hold(_ identity: Identity, done: @escaping @Sendable (String?) -> Void)
 }
 
 package final class Signer: Signing {
@@ -35,13 +37,32 @@ package final class Signer: Signing {
         }
     }
 
+    package func hold(_ identity: Identity, done: @escaping @Sendable (String?) -> Void) {
+        let vault = vault
+        workers.submit { state in
+            guard case .active = state else { return done("the member ends") }
+            do {
+                try vault.hold(identity)
+                done(nil)
+            } catch {
+                done("\(error)")
+            }
+        }
+    }
+
     package func close() async throws { try await workers.shutdownGracefully() }
 
     static func sign(_ job: SigningJob, with vault: KeyVault) -> Result<SignedCertificate, SigningFailure> {
         do {
-            let request = try CertificateRequest(der: job.obligation.signingRequest.der)
             let notBefore = job.validity.notBefore.secondsSince1970
             let notAfter = job.validity.notAfter.secondsSince1970
+            if case .dispatcherIdentity = job.obligation.purpose {
+                let made = try vault.makeIdentity(serial: job.obligation.serial, notBefore: notBefore, notAfter: notAfter)
+                return .success(
+                    SignedCertificate(
+                        der: made.certificate.der, notAfter: WallClock(secondsSince1970: made.certificate.notAfter), key: made.key))
+            }
+            let request = try CertificateRequest(der: job.obligation.signingRequest.der)
             let certificate =
                 switch job.obligation.purpose {
                 case .operatorCertificate(let name):
@@ -53,6 +74,7 @@ package final class Signer: Signing {
                     try vault.fleetAuthority().issue(
                         request, subject: name.text, serial: job.obligation.serial, role: nil, usage: .both, notBefore: notBefore,
                         notAfter: notAfter)
+                case .dispatcherIdentity: throw PKIFailure("an identity has no request")
                 }
             return .success(SignedCertificate(der: certificate.der, notAfter: WallClock(secondsSince1970: certificate.notAfter)))
         } catch {

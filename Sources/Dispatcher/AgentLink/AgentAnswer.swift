@@ -39,12 +39,13 @@ enum Work: Hashable, Sendable {
     case ping(reqid: String)
     case capabilities(reqid: String)
     case result(of: String)
+    case rotateSerial(action: String, serial: String, reqid: String)
 
     /// Repeating it does no harm.
     var isIdempotent: Bool { if case .run = self { false } else { true } }
     var method: String {
         switch self {
-        case .run, .ping: "POST"
+        case .run, .ping, .rotateSerial: "POST"
         case .capabilities, .result: "GET"
         }
     }
@@ -54,6 +55,7 @@ enum Work: Hashable, Sendable {
         case .ping: "/ping"
         case .capabilities: "/capabilities"
         case .result(let reqid): "/result/\(reqid)"
+        case .rotateSerial: "/rotate-serial"
         }
     }
     /// Nil: a request without a body and without Content-Length (protocol page, 5.3).
@@ -65,6 +67,7 @@ enum Work: Hashable, Sendable {
                 "username": .text(run.username), "token": .text(run.token), "async": run.detached.map { .boolean($0) },
             ])
         case .ping(let reqid): .record(["reqid": .text(reqid)])
+        case .rotateSerial(let action, let serial, _): .record(["action": .text(action), "serial": .text(serial)])
         case .capabilities, .result: nil
         }
     }
@@ -75,12 +78,13 @@ enum Work: Hashable, Sendable {
         case .ping: "ping"
         case .capabilities: "capabilities"
         case .result: "result"
+        case .rotateSerial: "rotate-serial"
         }
     }
     var reqid: String {
         switch self {
         case .run(let run): run.reqid
-        case .ping(let reqid), .capabilities(let reqid), .result(let reqid): reqid
+        case .ping(let reqid), .capabilities(let reqid), .result(let reqid), .rotateSerial(_, _, let reqid): reqid
         }
     }
 
@@ -102,7 +106,7 @@ enum Work: Hashable, Sendable {
         case .ping, .capabilities:
             let reported = answer["host"]?.scalarText
             return answer.with(common).with(["reported_hostname": reported == host.text ? nil : reported.map { .text($0) }])
-        case .result: return answer.with(common)
+        case .result, .rotateSerial: return answer.with(common)
         }
     }
 
@@ -140,7 +144,7 @@ enum Work: Hashable, Sendable {
             ])
         case .run(let run):
             common.with(["script": .text(run.script), "exit": .integer(-1), "error": .text(error), "reqid": .text(run.reqid)])
-        case .ping, .capabilities: common.with(["status": .text("error"), "error": .text(error)])
+        case .ping, .capabilities, .rotateSerial: common.with(["status": .text("error"), "error": .text(error)])
         case .result(let reqid): common.with(["status": .text("error"), "error": .text(error), "reqid": .text(reqid)])
         }
     }

@@ -4,6 +4,7 @@
 // time. How a connection is made is `AgentDial.swift`'s business.
 
 import CtrlExec
+import DispatcherState
 import Logging
 import Synchronization
 
@@ -49,13 +50,18 @@ package struct AgentCaller: Sendable {
     private let configuration: AgentLinkConfiguration
     private let dial: @Sendable (DialRequest) async -> DialOutcome
     private let acquaintances: Acquaintances
-    private let logger: Logger
+    let logger: Logger
+    private let observe: @Sendable (AgentKey, _ accepted: SerialNumber, _ refused: [SerialNumber]) -> Void
 
+    /// - Parameter observe: told when an agent turned identities away and let another in.
     package init(
-        configuration: AgentLinkConfiguration, logger: Logger, dial: @escaping @Sendable (DialRequest) async -> DialOutcome
+        configuration: AgentLinkConfiguration, logger: Logger,
+        observe: @escaping @Sendable (AgentKey, _ accepted: SerialNumber, _ refused: [SerialNumber]) -> Void = { _, _, _ in },
+        dial: @escaping @Sendable (DialRequest) async -> DialOutcome
     ) {
         self.configuration = configuration
         self.logger = logger
+        self.observe = observe
         self.dial = dial
         acquaintances = Acquaintances(source: configuration.dialFrom ?? "")
     }
@@ -99,38 +105,65 @@ package struct AgentCaller: Sendable {
     private func one(_ work: Work, _ target: AgentTarget) async -> JSONValue {
         if acquaintances.shouldAskVersion(of: target.name) {
             let ping = Work.ping(reqid: work.reqid)
-            learn(from: await exchange(ping, target), ping, target)
+            _ = await asked(ping, target)
         }
         let clock = ContinuousClock()
         let begin = clock.now
-        let exchange = await exchange(work, target)
+        let exchange = await asked(work, target).exchange
         let elapsed = clock.now - begin
         let milliseconds = UInt64(elapsed.components.seconds) * 1_000 + UInt64(elapsed.components.attoseconds / 1_000_000_000_000_000)
-        learn(from: exchange, work, target)
         let result = work.result(host: target.name, exchange, rttMilliseconds: milliseconds)
         log(work, target, result, milliseconds)
         return result
     }
 
     /// Presents the identities in their order. Only a 403 `serial mismatch` leads to the next: it proves that nothing ran.
-    private func exchange(_ work: Work, _ target: AgentTarget) async -> Exchange {
+    func asked(_ work: Work, _ target: AgentTarget) async -> Asked {
+        let asked = await exchange(work, target)
+        learn(from: asked.exchange, work, target)
+        if !asked.refused.isEmpty, let accepted = asked.accepted, let key = target.key { observe(key, accepted, asked.refused) }
+        return asked
+    }
+
+    /// One exchange, and what it proved.
+    struct Asked: Hashable, Sendable {
+        var exchange: Exchange
+        /// The identity that the agent let in, if its answer proves that it did.
+        var accepted: SerialNumber?
+        /// Those that it turned away before anything ran.
+        var refused: [SerialNumber] = []
+    }
+
+    private func exchange(_ work: Work, _ target: AgentTarget) async -> Asked {
+        var refused: [SerialNumber] = []
         var last = Exchange.failed(.notReached("this cluster has no dispatcher identity that could be presented"))
         for identity in target.identities {
             if case .wait(let milliseconds) = acquaintances.take(target.name) {
                 // A second identity that the budget forbids does not hide what the first was answered.
-                if case .answered = last { return last }
-                return .failed(.budgetSpent(retryAfterSeconds: (milliseconds + 999) / 1_000))
+                if case .answered = last { return Asked(exchange: last, refused: refused) }
+                return Asked(exchange: .failed(.budgetSpent(retryAfterSeconds: (milliseconds + 999) / 1_000)), refused: refused)
             }
             let request = DialRequest(
                 address: target.address, port: target.port, identity: identity, method: work.method, path: work.path, body: work.body?.bytes
             )
             last = outcome(await dial(request), work)
-            guard case .answered(403, let body) = last, JSONValue(bytes: body)?["error"]?.scalarText == AgentErrors.serialMismatch else {
-                // What the agent accepted is to be recorded as confirmed once identities can be several.
-                return last
-            }
+            guard isTurnedAway(last, work) else { return Asked(exchange: last, accepted: isLetIn(last) ? identity : nil, refused: refused) }
+            refused.append(identity)
         }
-        return last
+        return Asked(exchange: last, refused: refused)
+    }
+
+    /// `/capabilities` says it in another word (protocol page, 6).
+    private func isTurnedAway(_ exchange: Exchange, _ work: Work) -> Bool {
+        guard case .answered(403, let body) = exchange, let error = JSONValue(bytes: body)?["error"]?.scalarText else { return false }
+        if case .capabilities = work, error == AgentErrors.forbidden { return true }
+        return error == AgentErrors.serialMismatch
+    }
+
+    /// An unknown route is answered before the map is asked, and proves nothing.
+    private func isLetIn(_ exchange: Exchange) -> Bool {
+        guard case .answered(let status, _) = exchange else { return false }
+        return (200...299).contains(status) || status == 409
     }
 
     private func outcome(_ dialled: DialOutcome, _ work: Work) -> Exchange {
@@ -150,7 +183,7 @@ package struct AgentCaller: Sendable {
 
     private func learn(from exchange: Exchange, _ work: Work, _ target: AgentTarget) {
         switch work {
-        case .run, .result: return
+        case .run, .result, .rotateSerial: return
         case .ping, .capabilities:
             guard case .answered(200, let body) = exchange, let version = JSONValue(bytes: body)?["version"]?.scalarText else { return }
             acquaintances.learn(version: version, of: target.name)
@@ -164,7 +197,7 @@ package struct AgentCaller: Sendable {
         let status: String? =
             switch work {
             case .run(let run): run.detached == true && error == nil ? result["status"]?.scalarText : nil
-            case .ping, .capabilities: nil
+            case .ping, .capabilities, .rotateSerial: nil
             case .result: error == nil ? result["status"]?.scalarText : nil
             }
         let ok: String? = if case .ping = work, error == nil { "ok" } else { nil }

@@ -16,8 +16,11 @@ package struct AgentTarget: Hashable, Sendable {
     /// Serials of dispatcher identities in the order in which they are presented: the newest that this agent has confirmed, then the
     /// others, newest first, each only after the agent has proved that nothing ran.
     package let identities: [SerialNumber]
+    /// As which the state knows it; nil: what it accepts is of no interest.
+    package let key: AgentKey?
 
-    package init(name: AgentName, address: String, port: UInt16, identities: [SerialNumber]) {
+    package init(name: AgentName, address: String, port: UInt16, identities: [SerialNumber], key: AgentKey? = nil) {
+        self.key = key
         self.name = name
         self.address = address
         self.port = port
@@ -31,8 +34,6 @@ package struct AgentTarget: Hashable, Sendable {
 
     /// `NAME` or `NAME:PORT`, in the order given, no agent twice.
     package static func resolve(_ hosts: [String], in state: DispatcherState) -> Result<[AgentTarget], UnknownAgents> {
-        // A retired or aborted identity is trusted by no agent any more.
-        let usable = state.identities.filter { $0.phase != .retired && $0.phase != .aborted }.map(\.serial)
         var targets: [AgentTarget] = []
         var unknown: [String] = []
         for host in hosts {
@@ -45,21 +46,14 @@ package struct AgentTarget: Hashable, Sendable {
                 continue
             }
             guard !targets.contains(where: { $0.name == name }) else { continue }
-            let address = agent.lookup == .ip && !agent.address.isEmpty ? agent.address : name.text
-            targets.append(
-                AgentTarget(
-                    name: name, address: address, port: explicitPort ?? agent.port,
-                    identities: order(usable, confirmed: agent.confirmedIdentities)))
+            targets.append(AgentTarget(agent, identities: state.presentation(to: agent), port: explicitPort))
         }
         return unknown.isEmpty ? .success(targets) : .failure(UnknownAgents(names: unknown))
     }
 
-    /// - Parameters:
-    ///   - usable: the state's identities, oldest first.
-    ///   - confirmed: by this agent, oldest first.
-    static func order(_ usable: [SerialNumber], confirmed: [SerialNumber]) -> [SerialNumber] {
-        let newestFirst = Array(usable.reversed())
-        guard let best = confirmed.last(where: usable.contains) else { return newestFirst }
-        return [best] + newestFirst.filter { $0 != best }
+    package init(_ agent: AgentRecord, identities: [SerialNumber], port: UInt16? = nil) {
+        self.init(
+            name: agent.name, address: agent.lookup == .ip && !agent.address.isEmpty ? agent.address : agent.name.text,
+            port: port ?? agent.port, identities: identities, key: agent.key)
     }
 }

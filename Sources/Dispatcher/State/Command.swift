@@ -35,12 +35,27 @@ package enum Command: Hashable, Sendable {
     case denyPairing(Reqid)
     case unpair(AgentName)
     case editAgent(AgentName, AgentEdit)
+    /// A leader's own beginning names the identity that nears its end, so that it is replaced once.
+    case beginRotation(overlapMilliseconds: UInt64, isCompromised: Bool, replacing: SerialNumber?)
+    case abortRotation
     // Steps of the leader's duties.
     /// A later leader burns the reservation of an earlier one and reserves anew.
     case reserveAnew(ObligationID)
     /// The certificate that was signed under this reservation; counts only while the reservation stands.
     case recordCertificate(ObligationID, SerialNumber, certificate: [UInt8], notAfter: WallClock)
     case signingFailed(ObligationID, SerialNumber, reason: String)
+    /// The identity that was made under this reservation; counts only while the reservation stands.
+    case recordIdentity(ObligationID, SerialNumber, certificate: [UInt8], key: SealedKey, notAfter: WallClock)
+    /// The member has opened this identity's key: it can present it.
+    case memberHolds(MemberID, SerialNumber)
+    /// The agent accepted a connection that presented the identity, or said that it trusts it; the others it refused just before.
+    case identityConfirmed(AgentKey, SerialNumber, refused: [SerialNumber])
+    /// The agent said, over another identity, that it no longer trusts this one.
+    case identityRemoved(AgentKey, SerialNumber)
+    case dialectLearned(AgentKey, AgentDialect)
+    case activate(SerialNumber)
+    /// Ends a previous identity, or one that is being aborted.
+    case retire(SerialNumber)
     /// Makes due expiries take effect on an idle cluster.
     case expire
 }

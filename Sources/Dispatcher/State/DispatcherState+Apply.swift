@@ -16,6 +16,7 @@ extension DispatcherState {
         applied.decided = pairing.expire(at: time)
         requests.forget(at: time)
         applied.outcome = carryOutOnce(proposal, term, &applied)
+        if proposal.command.concernsRotation { rotationIndex = index }
 
         var hasher = CanonicalHasher(.entry)
         hasher.add(stateHash)
@@ -97,6 +98,7 @@ extension DispatcherState {
                 outcome = record(OperatorRecord(name: name, serial: serial, certificate: certificate, notAfter: notAfter))
             case .agentCertificate(let reqid, _):
                 outcome = record(certificate, serial, notAfter, for: reqid, paired: proposal.calendar, &applied)
+            case .dispatcherIdentity: return .refused(.reservationGone)
             }
             settle(id, outcome, &applied)
             return .stepped
@@ -104,10 +106,49 @@ extension DispatcherState {
             guard openObligations.stands(id, serial: serial, term: term), let obligation = openObligations.open[id] else {
                 return .refused(.reservationGone)
             }
-            if case .agentCertificate(let reqid, _) = obligation.purpose { pairing.reopen(reqid) }
+            switch obligation.purpose {
+            case .agentCertificate(let reqid, _): pairing.reopen(reqid)
+            case .dispatcherIdentity: identityBook.rotation = nil
+            case .operatorCertificate: break
+            }
             settle(id, .refused(.signingFailed(printable(reason))), &applied)
             return .stepped
         case .expire: return .stepped
+        case .beginRotation(let overlap, let isCompromised, _):
+            let outcome = oblige(.dispatcherIdentity, SigningRequest(der: []), term, proposal.calendar)
+            if case .underway(let obligation) = outcome {
+                identityBook.rotation = Rotation(
+                    stage: .making(obligation), overlapMilliseconds: overlap, isCompromised: isCompromised, started: time,
+                    startedAt: proposal.calendar)
+            }
+            return outcome
+        case .abortRotation:
+            if let unwanted = abortRotation() { settle(unwanted, .refused(.rotationAborted), &applied) }
+            return .rotationAborted
+        case .recordIdentity(let id, let serial, let certificate, let key, let notAfter):
+            guard openObligations.stands(id, serial: serial, term: term) else { return .refused(.reservationGone) }
+            let identity = Identity(serial: serial, certificate: certificate, key: key, notAfter: notAfter, phase: .prepared)
+            settle(id, recordIdentity(identity), &applied)
+            applied.prepared = identity
+            return .stepped
+        case .memberHolds(let member, let serial):
+            identityBook.hold(serial, by: member)
+            return .stepped
+        case .identityConfirmed(let agent, let serial, let refused):
+            confirm(agent.name, serial, refused: refused)
+            return .stepped
+        case .identityRemoved(let agent, let serial):
+            forget(agent.name, serial)
+            return .stepped
+        case .dialectLearned(let agent, let dialect):
+            learn(agent.name, dialect)
+            return .stepped
+        case .activate(let serial):
+            activate(serial)
+            return .stepped
+        case .retire(let serial):
+            finish(serial)
+            return .stepped
         }
     }
 
@@ -187,5 +228,19 @@ extension DispatcherState {
     /// At most 200 bytes of printable ASCII: an outcome is kept for a day and stays small.
     private func printable(_ reason: String) -> String {
         String(decoding: reason.utf8.prefix(200).map { (32...126).contains($0) ? $0 : 63 }, as: UTF8.self)
+    }
+}
+
+extension Command {
+    /// Whether it could change what some agent must be told.
+    fileprivate var concernsRotation: Bool {
+        switch self {
+        case .unpair, .editAgent, .recordCertificate, .abortRotation, .recordIdentity, .memberHolds, .identityConfirmed, .identityRemoved,
+            .dialectLearned, .activate, .retire:
+            true
+        case .issueOperator, .openPairing, .closePairing, .submitPairing, .approvePairing, .denyPairing, .reserveAnew, .signingFailed,
+            .expire, .beginRotation:
+            false
+        }
     }
 }

@@ -87,10 +87,15 @@ extension DispatcherState {
             if openObligations.open[id] == nil { return .reservationGone }
             return serials.isExhausted ? .tooMany("every serial number of this incarnation was used") : nil
         case .recordCertificate(let id, let serial, let certificate, _):
-            guard openObligations.open[id]?.serial == serial else { return .reservationGone }
+            guard openObligations.open[id]?.serial == serial, openObligations.open[id]?.purpose != .dispatcherIdentity else {
+                return .reservationGone
+            }
             return (1...DispatcherState.certificateLimit).contains(certificate.count)
                 ? nil : .invalid("a certificate has 1 to \(DispatcherState.certificateLimit) bytes")
         case .signingFailed(let id, let serial, _): return openObligations.open[id]?.serial == serial ? nil : .reservationGone
+        case .beginRotation: return rotationRefusal(of: proposal.command, at: now) ?? reservationRefusal
+        case .abortRotation, .recordIdentity, .memberHolds, .identityConfirmed, .identityRemoved, .dialectLearned, .activate, .retire:
+            return rotationRefusal(of: proposal.command, at: now)
         }
     }
 
@@ -103,11 +108,15 @@ extension DispatcherState {
 
     private func mayAsk(_ principal: Principal, for command: Command) -> Bool {
         switch command {
-        case .issueOperator, .closePairing, .approvePairing, .denyPairing, .unpair, .editAgent: isOperator(principal)
+        case .issueOperator, .closePairing, .approvePairing, .denyPairing, .unpair, .editAgent, .abortRotation: isOperator(principal)
+        // One that names what it replaces is a leader's, before a certificate ends.
+        case .beginRotation(_, _, let replaced): replaced == nil ? isOperator(principal) : principal == .leader
         // `pairing = always` is the leader's to carry out.
         case .openPairing(let milliseconds): isOperator(principal) || (principal == .leader && milliseconds == .max)
         case .submitPairing: if case .pairingHost = principal { true } else { false }
-        case .reserveAnew, .recordCertificate, .signingFailed, .expire: principal == .leader
+        case .reserveAnew, .recordCertificate, .signingFailed, .expire, .recordIdentity, .memberHolds, .identityConfirmed,
+            .identityRemoved, .dialectLearned, .activate, .retire:
+            principal == .leader
         }
     }
 

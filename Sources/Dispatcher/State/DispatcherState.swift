@@ -22,13 +22,15 @@ package struct DispatcherState: Hashable, Sendable {
     var pairing = PairingQueue()
     var operatorBook = Operators()
     var identityBook: Identities
+    /// Where the last entry stands that could change what some agent must be told.
+    package internal(set) var rotationIndex = LogIndex.zero
 
     package init(genesis: GenesisState) {
         self.genesis = genesis
         time = .zero
         appliedIndex = .zero
         serials = Serials(incarnation: genesis.incarnation, next: genesis.nextSerialCounter)
-        identityBook = Identities(genesis: genesis.identity)
+        identityBook = Identities(genesis: genesis.identity, members: genesis.members.map(\.id))
         var hasher = CanonicalHasher(.entry)
         hasher.add(genesis)
         stateHash = hasher.digest
@@ -77,7 +79,8 @@ package struct DispatcherState: Hashable, Sendable {
         hasher.add(registry.agents.values)
         hasher.add(pairing)
         hasher.add(operatorBook.records.values)
-        hasher.add(identityBook.all)
+        hasher.add(identityBook)
+        hasher.add(rotationIndex)
         return hasher.digest
     }
 }

@@ -20,23 +20,87 @@ package struct Identity: Hashable, Sendable {
         self.notAfter = notAfter
         self.phase = phase
     }
+
+    /// No agent is meant to trust it any more. Its key is kept all the same, for the agent that was restored from an old backup.
+    package var isFinished: Bool { phase == .retired || phase == .aborted }
+    /// What an agent may rely on: prepared ones may still be aborted.
+    var isActivated: Bool { phase == .current || phase == .previous }
 }
 
 /// The identities in the order in which they were made, oldest first.
 struct Identities: Hashable, Sendable {
+    /// Not finished. The eighth waits for agents that nobody has seen for years.
+    static let limit = 8
+    /// Finished ones beyond this are forgotten, oldest first.
+    static let keptLimit = 16
+
     private(set) var all: [Identity]
+    /// By serial; for those that are not finished.
+    private(set) var uses = SortedArrayMap<SerialNumber, IdentityUse>()
+    /// The one rotation that is not activated yet.
+    var rotation: Rotation?
 
-    init(genesis: Identity) { all = [genesis] }
+    init(genesis: Identity, members: [MemberID]) {
+        all = [genesis]
+        // Every bundle holds it, and a member that cannot open it does not start.
+        uses[genesis.serial] = IdentityUse(holders: members.sorted())
+    }
 
+    subscript(serial: SerialNumber) -> Identity? { all.first { $0.serial == serial } }
     var current: Identity? { all.last { $0.phase == .current } }
+    var isFull: Bool { all.count { !$0.isFinished } >= Identities.limit }
+    /// What agents are told of: the identity that is being introduced, else the current one.
+    var newest: Identity? { all.last { $0.phase == .prepared || $0.phase == .current } }
 
-    /// The newest identity that this agent has confirmed and that is still in use.
+    func position(of serial: SerialNumber) -> Int? { all.firstIndex { $0.serial == serial } }
+
+    /// The identity that this agent is shown first: the newest that it confirmed and that is in use; failing that, the newest that it
+    /// confirmed at all.
     func newest(confirmedBy agent: AgentRecord) -> Identity? {
-        all.last { identity in
-            switch identity.phase {
-            case .prepared, .current, .previous: agent.confirmedIdentities.contains(identity.serial)
-            case .retired, .aborting, .aborted: false
-            }
+        func last(where isWanted: (Identity) -> Bool) -> Identity? {
+            all.last { isWanted($0) && agent.confirmedIdentities.contains($0.serial) }
         }
+        return last { $0.phase == .prepared || $0.isActivated } ?? last { $0.phase == .aborting } ?? last { _ in true }
+    }
+
+    /// In the order in which a member presents them: what the agent confirmed, then the others, those in use and the newest first.
+    func presentation(to agent: AgentRecord) -> [SerialNumber] {
+        let first = newest(confirmedBy: agent)?.serial
+        let others = all.reversed().filter { $0.serial != first }
+        return (first.map { [$0] } ?? []) + (others.filter { !$0.isFinished } + others.filter(\.isFinished)).map(\.serial)
+    }
+
+    mutating func add(_ identity: Identity) {
+        all.append(identity)
+        uses[identity.serial] = IdentityUse(holders: [])
+        while all.count > Identities.keptLimit, let oldest = all.firstIndex(where: \.isFinished) { all.remove(at: oldest) }
+    }
+
+    mutating func hold(_ serial: SerialNumber, by member: MemberID) {
+        uses.update(serial) { use in
+            guard !use.holders.contains(member) else { return }
+            use.holders.insert(member, at: use.holders.firstIndex { member < $0 } ?? use.holders.count)
+        }
+    }
+
+    /// The new one becomes current, the current one previous.
+    mutating func activate(_ serial: SerialNumber, retirePreviousAt: ClusterTime) {
+        for position in all.indices {
+            if all[position].phase == .current {
+                all[position].phase = .previous
+                uses.update(all[position].serial) { $0.retireAt = retirePreviousAt }
+            }
+            if all[position].serial == serial { all[position].phase = .current }
+        }
+    }
+
+    mutating func abort(_ serial: SerialNumber) {
+        if let position = position(of: serial), all[position].phase == .prepared { all[position].phase = .aborting }
+    }
+
+    mutating func finish(_ serial: SerialNumber) {
+        guard let position = position(of: serial) else { return }
+        all[position].phase = all[position].phase == .aborting ? .aborted : .retired
+        uses[serial] = nil
     }
 }

@@ -13,6 +13,8 @@ package struct Obligation: Hashable, Sendable {
         case operatorCertificate(OperatorName)
         /// Signed by the fleet CA.
         case agentCertificate(Reqid, AgentName)
+        /// A key that the signer makes and seals, and its certificate, signed by the fleet CA. There is no signing request.
+        case dispatcherIdentity
     }
     package let id: ObligationID
     package let purpose: Purpose

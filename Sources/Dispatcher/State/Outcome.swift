@@ -16,6 +16,9 @@ package enum Outcome: Hashable, Sendable {
     case pairingDenied(Reqid)
     case agentRemoved(AgentName)
     case agentEdited(AgentName)
+    /// The new identity is prepared.
+    case rotationBegun(SerialNumber)
+    case rotationAborted
     /// A step of a duty took effect.
     case stepped
     case refused(Refusal)
@@ -44,6 +47,13 @@ package enum Refusal: Hashable, Sendable {
     /// The reservation was burned or the obligation is over: a late or second doer.
     case reservationGone
     case signingFailed(String)
+    /// One rotation at a time, until its identity is current.
+    case rotationUnderway
+    case noRotation
+    /// The request was overtaken by an abort.
+    case rotationAborted
+    /// A step of a rotation that is done, or no longer wanted.
+    case stepGone
 }
 
 /// What one applied entry changed that somebody waits for.
@@ -53,10 +63,13 @@ package struct Applied: Hashable, Sendable {
     package var settled: [Settled]
     /// Pairings that this entry decided or let expire; whoever holds the agent's connection answers it.
     package var decided: [PairingDecision]
-    package init(outcome: Outcome, settled: [Settled] = [], decided: [PairingDecision] = []) {
+    /// An identity that this entry made: every member opens its key.
+    package var prepared: Identity?
+    package init(outcome: Outcome, settled: [Settled] = [], decided: [PairingDecision] = [], prepared: Identity? = nil) {
         self.outcome = outcome
         self.settled = settled
         self.decided = decided
+        self.prepared = prepared
     }
 }
 

@@ -24,6 +24,12 @@ extension Refusal {
         case .invalid(let reason): "invalid request: \(reason)"
         case .tooMany(let what): "too many: \(what)"
         case .reservationGone: "the reservation of this serial is gone: another leader took the work over, or it is done"
+        case .rotationUnderway:
+            "a rotation is under way already; watch it with `ced rotate-cert`, or end it with `ced rotate-cert --abort`"
+        case .noRotation:
+            "no rotation is under way that could be aborted; an identity that is current is replaced by another rotation"
+        case .rotationAborted: "the rotation was aborted before its certificate was made; begin another with a new request id"
+        case .stepGone: "this step of a rotation is done already, or no longer wanted"
         case .signingFailed(let reason):
             "the certificate could not be signed: \(reason); nothing was issued; try again with a new request id"
         }

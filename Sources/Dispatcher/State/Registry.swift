@@ -17,9 +17,14 @@ package struct AgentRecord: Hashable, Sendable {
     package var certificateNotAfter: WallClock
     /// Dispatcher serials that this agent has confirmed, oldest first.
     package var confirmedIdentities: [SerialNumber]
+    /// Of the identities that are being retired: those that it was told to forget.
+    package var forgottenIdentities: [SerialNumber]
+    /// How it is told which serials to trust; nil: not found out yet.
+    package var dialect: AgentDialect?
     package init(
         name: AgentName, lookup: Reachability.Lookup, address: String, port: UInt16, paired: WallClock, reqid: Reqid,
-        certificateSerial: SerialNumber, certificateNotAfter: WallClock, confirmedIdentities: [SerialNumber]
+        certificateSerial: SerialNumber, certificateNotAfter: WallClock, confirmedIdentities: [SerialNumber],
+        forgottenIdentities: [SerialNumber] = [], dialect: AgentDialect? = nil
     ) {
         self.name = name
         self.lookup = lookup
@@ -30,6 +35,8 @@ package struct AgentRecord: Hashable, Sendable {
         self.certificateSerial = certificateSerial
         self.certificateNotAfter = certificateNotAfter
         self.confirmedIdentities = confirmedIdentities
+        self.forgottenIdentities = forgottenIdentities
+        self.dialect = dialect
     }
 }
 
@@ -44,6 +51,10 @@ struct Registry: Hashable, Sendable {
     /// Pairing again under a name overwrites its record (protocol page, 7.10).
     mutating func record(_ agent: AgentRecord) { agents[agent.name] = agent }
     mutating func remove(_ name: AgentName) { agents[name] = nil }
+    mutating func update(_ name: AgentName, _ body: (inout AgentRecord) -> Void) { _ = agents.update(name, body) }
+    mutating func updateAll(_ body: (inout AgentRecord) -> Void) {
+        for name in agents.keys { _ = agents.update(name, body) }
+    }
 
     /// What the record would become, or why it cannot.
     func edited(_ name: AgentName, _ edit: AgentEdit) -> Result<AgentRecord, Refusal> {

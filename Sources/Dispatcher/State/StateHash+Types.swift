@@ -167,6 +167,8 @@ extension AgentRecord: Canonical {
         hasher.add(certificateSerial)
         hasher.add(certificateNotAfter)
         hasher.add(confirmedIdentities)
+        hasher.add(forgottenIdentities)
+        hasher.add(dialect?.rawValue ?? "")
     }
 }
 
@@ -189,6 +191,7 @@ extension Obligation.Purpose: Canonical {
             hasher.add(2)
             hasher.add(reqid)
             hasher.add(name)
+        case .dispatcherIdentity: hasher.add(20)
         }
     }
 }
@@ -296,6 +299,42 @@ extension Command: Canonical {
             hasher.add(serial)
             hasher.add(reason)
         case .expire: hasher.add(12)
+        case .beginRotation(let overlap, let isCompromised, let replaced):
+            hasher.add(20)
+            hasher.add(overlap)
+            hasher.add(isCompromised)
+            hasher.add(replaced)
+        case .abortRotation: hasher.add(21)
+        case .recordIdentity(let obligation, let serial, let certificate, let key, let notAfter):
+            hasher.add(22)
+            hasher.add(obligation)
+            hasher.add(serial)
+            hasher.add(certificate)
+            hasher.add(key)
+            hasher.add(notAfter)
+        case .memberHolds(let member, let serial):
+            hasher.add(23)
+            hasher.add(member)
+            hasher.add(serial)
+        case .identityConfirmed(let agent, let serial, let refused):
+            hasher.add(24)
+            hasher.add(agent)
+            hasher.add(serial)
+            hasher.add(refused)
+        case .identityRemoved(let agent, let serial):
+            hasher.add(25)
+            hasher.add(agent)
+            hasher.add(serial)
+        case .dialectLearned(let agent, let dialect):
+            hasher.add(26)
+            hasher.add(agent)
+            hasher.add(dialect.rawValue)
+        case .activate(let serial):
+            hasher.add(27)
+            hasher.add(serial)
+        case .retire(let serial):
+            hasher.add(28)
+            hasher.add(serial)
         }
     }
 }
@@ -347,6 +386,10 @@ extension Refusal: Canonical {
         case .signingFailed(let reason):
             hasher.add(16)
             hasher.add(reason)
+        case .rotationUnderway: hasher.add(20)
+        case .noRotation: hasher.add(21)
+        case .rotationAborted: hasher.add(22)
+        case .stepGone: hasher.add(23)
         }
     }
 }
@@ -383,6 +426,10 @@ extension Outcome: Canonical {
             hasher.add(9)
             hasher.add(name)
         case .stepped: hasher.add(10)
+        case .rotationBegun(let serial):
+            hasher.add(20)
+            hasher.add(serial)
+        case .rotationAborted: hasher.add(21)
         case .refused(let refusal):
             hasher.add(11)
             hasher.add(refusal)
@@ -422,6 +469,7 @@ extension Applied: Canonical {
         hasher.add(outcome)
         hasher.add(settled)
         hasher.add(decided)
+        hasher.add(prepared)
     }
 }
 
@@ -459,5 +507,44 @@ extension PairingQueue: Canonical {
             hasher.add(decided.serial)
             hasher.add(decided.at)
         }
+    }
+}
+
+extension AgentKey: Canonical {
+    func feed(_ hasher: inout CanonicalHasher) {
+        hasher.add(name)
+        hasher.add(pairing)
+    }
+}
+
+extension IdentityUse: Canonical {
+    func feed(_ hasher: inout CanonicalHasher) {
+        hasher.add(holders)
+        hasher.add(retireAt)
+    }
+}
+
+extension Rotation: Canonical {
+    func feed(_ hasher: inout CanonicalHasher) {
+        switch stage {
+        case .making(let obligation):
+            hasher.add(1)
+            hasher.add(obligation)
+        case .prepared(let serial):
+            hasher.add(2)
+            hasher.add(serial)
+        }
+        hasher.add(overlapMilliseconds)
+        hasher.add(isCompromised)
+        hasher.add(started)
+        hasher.add(startedAt)
+    }
+}
+
+extension Identities: Canonical {
+    func feed(_ hasher: inout CanonicalHasher) {
+        hasher.add(all)
+        hasher.add(uses)
+        hasher.add(rotation)
     }
 }

@@ -124,6 +124,22 @@ package nonisolated struct ProtoOutcome: Sendable {
     set {kind = .refused(newValue)}
   }
 
+  package var rotationBegun: Data {
+    get {
+      if case .rotationBegun(let v)? = kind {return v}
+      return Data()
+    }
+    set {kind = .rotationBegun(newValue)}
+  }
+
+  package var rotationAborted: ProtoNothing {
+    get {
+      if case .rotationAborted(let v)? = kind {return v}
+      return ProtoNothing()
+    }
+    set {kind = .rotationAborted(newValue)}
+  }
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package nonisolated enum OneOf_Kind: Equatable, Sendable {
@@ -138,6 +154,8 @@ package nonisolated struct ProtoOutcome: Sendable {
     case agentEdited(String)
     case stepped(ProtoNothing)
     case refused(ProtoRefusal)
+    case rotationBegun(Data)
+    case rotationAborted(ProtoNothing)
 
   }
 
@@ -207,6 +225,10 @@ package nonisolated struct ProtoRefusal: Sendable {
     case tooMany // = 14
     case reservationGone // = 15
     case signingFailed // = 16
+    case rotationUnderway // = 20
+    case noRotation // = 21
+    case rotationAborted // = 22
+    case stepGone // = 23
     case UNRECOGNIZED(Int)
 
     package init() {
@@ -232,6 +254,10 @@ package nonisolated struct ProtoRefusal: Sendable {
       case 14: self = .tooMany
       case 15: self = .reservationGone
       case 16: self = .signingFailed
+      case 20: self = .rotationUnderway
+      case 21: self = .noRotation
+      case 22: self = .rotationAborted
+      case 23: self = .stepGone
       default: self = .UNRECOGNIZED(rawValue)
       }
     }
@@ -255,6 +281,10 @@ package nonisolated struct ProtoRefusal: Sendable {
       case .tooMany: return 14
       case .reservationGone: return 15
       case .signingFailed: return 16
+      case .rotationUnderway: return 20
+      case .noRotation: return 21
+      case .rotationAborted: return 22
+      case .stepGone: return 23
       case .UNRECOGNIZED(let i): return i
       }
     }
@@ -278,6 +308,10 @@ package nonisolated struct ProtoRefusal: Sendable {
       .tooMany,
       .reservationGone,
       .signingFailed,
+      .rotationUnderway,
+      .noRotation,
+      .rotationAborted,
+      .stepGone,
     ]
 
   }
@@ -291,7 +325,7 @@ fileprivate nonisolated let _protobuf_package = "ced"
 
 nonisolated extension ProtoOutcome: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Outcome"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}underway\0\u{3}operator_issued\0\u{3}pairing_opened_until_milliseconds\0\u{3}pairing_closed\0\u{3}pairing_queued\0\u{3}pairing_approved\0\u{3}pairing_denied\0\u{3}agent_removed\0\u{3}agent_edited\0\u{1}stepped\0\u{1}refused\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}underway\0\u{3}operator_issued\0\u{3}pairing_opened_until_milliseconds\0\u{3}pairing_closed\0\u{3}pairing_queued\0\u{3}pairing_approved\0\u{3}pairing_denied\0\u{3}agent_removed\0\u{3}agent_edited\0\u{1}stepped\0\u{1}refused\0\u{4}\u{9}rotation_begun\0\u{3}rotation_aborted\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -412,6 +446,27 @@ nonisolated extension ProtoOutcome: SwiftProtobuf.Message, SwiftProtobuf._Messag
           self.kind = .refused(v)
         }
       }()
+      case 20: try {
+        var v: Data?
+        try decoder.decodeSingularBytesField(value: &v)
+        if let v = v {
+          if self.kind != nil {try decoder.handleConflictingOneOf()}
+          self.kind = .rotationBegun(v)
+        }
+      }()
+      case 21: try {
+        var v: ProtoNothing?
+        var hadOneofValue = false
+        if let current = self.kind {
+          hadOneofValue = true
+          if case .rotationAborted(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.kind = .rotationAborted(v)
+        }
+      }()
       default: break
       }
     }
@@ -466,6 +521,14 @@ nonisolated extension ProtoOutcome: SwiftProtobuf.Message, SwiftProtobuf._Messag
     case .refused?: try {
       guard case .refused(let v)? = self.kind else { preconditionFailure() }
       try visitor.visitSingularMessageField(value: v, fieldNumber: 11)
+    }()
+    case .rotationBegun?: try {
+      guard case .rotationBegun(let v)? = self.kind else { preconditionFailure() }
+      try visitor.visitSingularBytesField(value: v, fieldNumber: 20)
+    }()
+    case .rotationAborted?: try {
+      guard case .rotationAborted(let v)? = self.kind else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 21)
     }()
     case nil: break
     }
@@ -595,5 +658,5 @@ nonisolated extension ProtoRefusal: SwiftProtobuf.Message, SwiftProtobuf._Messag
 }
 
 nonisolated extension ProtoRefusal.Kind: SwiftProtobuf._ProtoNameProviding {
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0KIND_UNSET\0\u{1}KIND_NOT_ALLOWED\0\u{1}KIND_REQUEST_ID_REUSED\0\u{1}KIND_REQUEST_FORGOTTEN\0\u{1}KIND_REQUEST_TABLE_FULL\0\u{1}KIND_UNKNOWN_PAIRING\0\u{1}KIND_UNKNOWN_AGENT\0\u{1}KIND_AGENT_NAME_TAKEN\0\u{1}KIND_OPERATOR_NAME_TAKEN\0\u{1}KIND_PAIRING_CLOSED\0\u{1}KIND_PAIRING_QUEUE_FULL\0\u{1}KIND_PAIRING_REQID_TAKEN\0\u{1}KIND_PAIRING_ALREADY_APPROVED\0\u{1}KIND_INVALID\0\u{1}KIND_TOO_MANY\0\u{1}KIND_RESERVATION_GONE\0\u{1}KIND_SIGNING_FAILED\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0KIND_UNSET\0\u{1}KIND_NOT_ALLOWED\0\u{1}KIND_REQUEST_ID_REUSED\0\u{1}KIND_REQUEST_FORGOTTEN\0\u{1}KIND_REQUEST_TABLE_FULL\0\u{1}KIND_UNKNOWN_PAIRING\0\u{1}KIND_UNKNOWN_AGENT\0\u{1}KIND_AGENT_NAME_TAKEN\0\u{1}KIND_OPERATOR_NAME_TAKEN\0\u{1}KIND_PAIRING_CLOSED\0\u{1}KIND_PAIRING_QUEUE_FULL\0\u{1}KIND_PAIRING_REQID_TAKEN\0\u{1}KIND_PAIRING_ALREADY_APPROVED\0\u{1}KIND_INVALID\0\u{1}KIND_TOO_MANY\0\u{1}KIND_RESERVATION_GONE\0\u{1}KIND_SIGNING_FAILED\0\u{2}\u{4}KIND_ROTATION_UNDERWAY\0\u{1}KIND_NO_ROTATION\0\u{1}KIND_ROTATION_ABORTED\0\u{1}KIND_STEP_GONE\0")
 }

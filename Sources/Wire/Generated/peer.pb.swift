@@ -105,6 +105,22 @@ package nonisolated struct ProtoPeerMessage: Sendable {
     set {kind = .report(newValue)}
   }
 
+  package var holding: ProtoHeldIdentities {
+    get {
+      if case .holding(let v)? = kind {return v}
+      return ProtoHeldIdentities()
+    }
+    set {kind = .holding(newValue)}
+  }
+
+  package var observed: ProtoAgentObservation {
+    get {
+      if case .observed(let v)? = kind {return v}
+      return ProtoAgentObservation()
+    }
+    set {kind = .observed(newValue)}
+  }
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package nonisolated enum OneOf_Kind: Equatable, Sendable {
@@ -113,10 +129,51 @@ package nonisolated struct ProtoPeerMessage: Sendable {
     case forwardAnswer(ProtoForwardAnswer)
     case reportRequest(UInt64)
     case report(ProtoNumberedReport)
+    case holding(ProtoHeldIdentities)
+    case observed(ProtoAgentObservation)
 
   }
 
   package init() {}
+}
+
+/// The dispatcher identities that the sender can present.
+package nonisolated struct ProtoHeldIdentities: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var serials: [Data] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// What an agent accepted, and what it refused just before.
+package nonisolated struct ProtoAgentObservation: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var agent: ProtoAgentKey {
+    get {_agent ?? ProtoAgentKey()}
+    set {_agent = newValue}
+  }
+  /// Returns true if `agent` has been explicitly set.
+  package var hasAgent: Bool {self._agent != nil}
+  /// Clears the value of `agent`. Subsequent reads from it will return its default value.
+  package mutating func clearAgent() {self._agent = nil}
+
+  package var accepted: Data = Data()
+
+  package var refused: [Data] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _agent: ProtoAgentKey? = nil
 }
 
 package nonisolated struct ProtoConsensusMessage: Sendable {
@@ -779,7 +836,7 @@ nonisolated extension ProtoPeerHello: SwiftProtobuf.Message, SwiftProtobuf._Mess
 
 nonisolated extension ProtoPeerMessage: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".PeerMessage"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}consensus\0\u{1}forward\0\u{3}forward_answer\0\u{3}report_request\0\u{1}report\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}consensus\0\u{1}forward\0\u{3}forward_answer\0\u{3}report_request\0\u{1}report\0\u{2}\u{f}holding\0\u{1}observed\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -847,6 +904,32 @@ nonisolated extension ProtoPeerMessage: SwiftProtobuf.Message, SwiftProtobuf._Me
           self.kind = .report(v)
         }
       }()
+      case 20: try {
+        var v: ProtoHeldIdentities?
+        var hadOneofValue = false
+        if let current = self.kind {
+          hadOneofValue = true
+          if case .holding(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.kind = .holding(v)
+        }
+      }()
+      case 21: try {
+        var v: ProtoAgentObservation?
+        var hadOneofValue = false
+        if let current = self.kind {
+          hadOneofValue = true
+          if case .observed(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.kind = .observed(v)
+        }
+      }()
       default: break
       }
     }
@@ -878,6 +961,14 @@ nonisolated extension ProtoPeerMessage: SwiftProtobuf.Message, SwiftProtobuf._Me
       guard case .report(let v)? = self.kind else { preconditionFailure() }
       try visitor.visitSingularMessageField(value: v, fieldNumber: 5)
     }()
+    case .holding?: try {
+      guard case .holding(let v)? = self.kind else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 20)
+    }()
+    case .observed?: try {
+      guard case .observed(let v)? = self.kind else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 21)
+    }()
     case nil: break
     }
     try unknownFields.traverse(visitor: &visitor)
@@ -885,6 +976,80 @@ nonisolated extension ProtoPeerMessage: SwiftProtobuf.Message, SwiftProtobuf._Me
 
   package static func ==(lhs: ProtoPeerMessage, rhs: ProtoPeerMessage) -> Bool {
     if lhs.kind != rhs.kind {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoHeldIdentities: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".HeldIdentities"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}serials\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedBytesField(value: &self.serials) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.serials.isEmpty {
+      try visitor.visitRepeatedBytesField(value: self.serials, fieldNumber: 1)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: ProtoHeldIdentities, rhs: ProtoHeldIdentities) -> Bool {
+    if lhs.serials != rhs.serials {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoAgentObservation: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".AgentObservation"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}agent\0\u{1}accepted\0\u{1}refused\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._agent) }()
+      case 2: try { try decoder.decodeSingularBytesField(value: &self.accepted) }()
+      case 3: try { try decoder.decodeRepeatedBytesField(value: &self.refused) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._agent {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    if !self.accepted.isEmpty {
+      try visitor.visitSingularBytesField(value: self.accepted, fieldNumber: 2)
+    }
+    if !self.refused.isEmpty {
+      try visitor.visitRepeatedBytesField(value: self.refused, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: ProtoAgentObservation, rhs: ProtoAgentObservation) -> Bool {
+    if lhs._agent != rhs._agent {return false}
+    if lhs.accepted != rhs.accepted {return false}
+    if lhs.refused != rhs.refused {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -313,6 +313,78 @@ package nonisolated struct ProtoCommand: Sendable {
     set {kind = .expire(newValue)}
   }
 
+  package var beginRotation: ProtoBeginRotation {
+    get {
+      if case .beginRotation(let v)? = kind {return v}
+      return ProtoBeginRotation()
+    }
+    set {kind = .beginRotation(newValue)}
+  }
+
+  package var abortRotation: ProtoNothing {
+    get {
+      if case .abortRotation(let v)? = kind {return v}
+      return ProtoNothing()
+    }
+    set {kind = .abortRotation(newValue)}
+  }
+
+  package var recordIdentity: ProtoRecordIdentity {
+    get {
+      if case .recordIdentity(let v)? = kind {return v}
+      return ProtoRecordIdentity()
+    }
+    set {kind = .recordIdentity(newValue)}
+  }
+
+  package var memberHolds: ProtoMemberHolds {
+    get {
+      if case .memberHolds(let v)? = kind {return v}
+      return ProtoMemberHolds()
+    }
+    set {kind = .memberHolds(newValue)}
+  }
+
+  package var identityConfirmed: ProtoIdentityConfirmed {
+    get {
+      if case .identityConfirmed(let v)? = kind {return v}
+      return ProtoIdentityConfirmed()
+    }
+    set {kind = .identityConfirmed(newValue)}
+  }
+
+  package var identityRemoved: ProtoIdentityRemoved {
+    get {
+      if case .identityRemoved(let v)? = kind {return v}
+      return ProtoIdentityRemoved()
+    }
+    set {kind = .identityRemoved(newValue)}
+  }
+
+  package var dialectLearned: ProtoDialectLearned {
+    get {
+      if case .dialectLearned(let v)? = kind {return v}
+      return ProtoDialectLearned()
+    }
+    set {kind = .dialectLearned(newValue)}
+  }
+
+  package var activate: Data {
+    get {
+      if case .activate(let v)? = kind {return v}
+      return Data()
+    }
+    set {kind = .activate(newValue)}
+  }
+
+  package var retire: Data {
+    get {
+      if case .retire(let v)? = kind {return v}
+      return Data()
+    }
+    set {kind = .retire(newValue)}
+  }
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package nonisolated enum OneOf_Kind: Equatable, Sendable {
@@ -328,6 +400,15 @@ package nonisolated struct ProtoCommand: Sendable {
     case recordCertificate(ProtoRecordCertificate)
     case signingFailed(ProtoSigningFailed)
     case expire(ProtoNothing)
+    case beginRotation(ProtoBeginRotation)
+    case abortRotation(ProtoNothing)
+    case recordIdentity(ProtoRecordIdentity)
+    case memberHolds(ProtoMemberHolds)
+    case identityConfirmed(ProtoIdentityConfirmed)
+    case identityRemoved(ProtoIdentityRemoved)
+    case dialectLearned(ProtoDialectLearned)
+    case activate(Data)
+    case retire(Data)
 
   }
 
@@ -540,6 +621,202 @@ package nonisolated struct ProtoSigningFailed: Sendable {
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
+}
+
+package nonisolated struct ProtoBeginRotation: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var overlapMilliseconds: UInt64 = 0
+
+  package var isCompromised: Bool = false
+
+  /// The identity that nears its end; absent: people asked for it.
+  package var replacing: Data {
+    get {_replacing ?? Data()}
+    set {_replacing = newValue}
+  }
+  /// Returns true if `replacing` has been explicitly set.
+  package var hasReplacing: Bool {self._replacing != nil}
+  /// Clears the value of `replacing`. Subsequent reads from it will return its default value.
+  package mutating func clearReplacing() {self._replacing = nil}
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _replacing: Data? = nil
+}
+
+package nonisolated struct ProtoRecordIdentity: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var obligation: UInt64 = 0
+
+  package var serial: Data = Data()
+
+  package var certificate: Data = Data()
+
+  package var key: ProtoSealedKey {
+    get {_key ?? ProtoSealedKey()}
+    set {_key = newValue}
+  }
+  /// Returns true if `key` has been explicitly set.
+  package var hasKey: Bool {self._key != nil}
+  /// Clears the value of `key`. Subsequent reads from it will return its default value.
+  package mutating func clearKey() {self._key = nil}
+
+  package var notAfterSeconds: Int64 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _key: ProtoSealedKey? = nil
+}
+
+package nonisolated struct ProtoMemberHolds: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var member: String = String()
+
+  package var serial: Data = Data()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct ProtoAgentKey: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var name: String = String()
+
+  package var pairing: UInt64 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct ProtoIdentityConfirmed: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var agent: ProtoAgentKey {
+    get {_agent ?? ProtoAgentKey()}
+    set {_agent = newValue}
+  }
+  /// Returns true if `agent` has been explicitly set.
+  package var hasAgent: Bool {self._agent != nil}
+  /// Clears the value of `agent`. Subsequent reads from it will return its default value.
+  package mutating func clearAgent() {self._agent = nil}
+
+  package var serial: Data = Data()
+
+  package var refused: [Data] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _agent: ProtoAgentKey? = nil
+}
+
+package nonisolated struct ProtoIdentityRemoved: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var agent: ProtoAgentKey {
+    get {_agent ?? ProtoAgentKey()}
+    set {_agent = newValue}
+  }
+  /// Returns true if `agent` has been explicitly set.
+  package var hasAgent: Bool {self._agent != nil}
+  /// Clears the value of `agent`. Subsequent reads from it will return its default value.
+  package mutating func clearAgent() {self._agent = nil}
+
+  package var serial: Data = Data()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _agent: ProtoAgentKey? = nil
+}
+
+package nonisolated struct ProtoDialectLearned: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var agent: ProtoAgentKey {
+    get {_agent ?? ProtoAgentKey()}
+    set {_agent = newValue}
+  }
+  /// Returns true if `agent` has been explicitly set.
+  package var hasAgent: Bool {self._agent != nil}
+  /// Clears the value of `agent`. Subsequent reads from it will return its default value.
+  package mutating func clearAgent() {self._agent = nil}
+
+  package var dialect: ProtoDialectLearned.Dialect = .unset
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package nonisolated enum Dialect: SwiftProtobuf.Enum, Swift.CaseIterable {
+    package typealias RawValue = Int
+    case unset // = 0
+    case single // = 1
+    case script // = 2
+    case endpoint // = 3
+    case UNRECOGNIZED(Int)
+
+    package init() {
+      self = .unset
+    }
+
+    package init?(rawValue: Int) {
+      switch rawValue {
+      case 0: self = .unset
+      case 1: self = .single
+      case 2: self = .script
+      case 3: self = .endpoint
+      default: self = .UNRECOGNIZED(rawValue)
+      }
+    }
+
+    package var rawValue: Int {
+      switch self {
+      case .unset: return 0
+      case .single: return 1
+      case .script: return 2
+      case .endpoint: return 3
+      case .UNRECOGNIZED(let i): return i
+      }
+    }
+
+    // The compiler won't synthesize support with the UNRECOGNIZED case.
+    package static let allCases: [ProtoDialectLearned.Dialect] = [
+      .unset,
+      .single,
+      .script,
+      .endpoint,
+    ]
+
+  }
+
+  package init() {}
+
+  fileprivate var _agent: ProtoAgentKey? = nil
 }
 
 package nonisolated struct ProtoGenesisState: @unchecked Sendable {
@@ -1125,7 +1402,7 @@ nonisolated extension ProtoMintedRequestID: SwiftProtobuf.Message, SwiftProtobuf
 
 nonisolated extension ProtoCommand: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Command"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}issue_operator\0\u{3}open_pairing_milliseconds\0\u{3}close_pairing\0\u{3}submit_pairing\0\u{3}approve_pairing\0\u{3}deny_pairing\0\u{1}unpair\0\u{3}edit_agent\0\u{3}reserve_anew\0\u{3}record_certificate\0\u{3}signing_failed\0\u{1}expire\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}issue_operator\0\u{3}open_pairing_milliseconds\0\u{3}close_pairing\0\u{3}submit_pairing\0\u{3}approve_pairing\0\u{3}deny_pairing\0\u{1}unpair\0\u{3}edit_agent\0\u{3}reserve_anew\0\u{3}record_certificate\0\u{3}signing_failed\0\u{1}expire\0\u{4}\u{8}begin_rotation\0\u{3}abort_rotation\0\u{3}record_identity\0\u{3}member_holds\0\u{3}identity_confirmed\0\u{3}identity_removed\0\u{3}dialect_learned\0\u{1}activate\0\u{1}retire\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1269,6 +1546,113 @@ nonisolated extension ProtoCommand: SwiftProtobuf.Message, SwiftProtobuf._Messag
           self.kind = .expire(v)
         }
       }()
+      case 20: try {
+        var v: ProtoBeginRotation?
+        var hadOneofValue = false
+        if let current = self.kind {
+          hadOneofValue = true
+          if case .beginRotation(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.kind = .beginRotation(v)
+        }
+      }()
+      case 21: try {
+        var v: ProtoNothing?
+        var hadOneofValue = false
+        if let current = self.kind {
+          hadOneofValue = true
+          if case .abortRotation(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.kind = .abortRotation(v)
+        }
+      }()
+      case 22: try {
+        var v: ProtoRecordIdentity?
+        var hadOneofValue = false
+        if let current = self.kind {
+          hadOneofValue = true
+          if case .recordIdentity(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.kind = .recordIdentity(v)
+        }
+      }()
+      case 23: try {
+        var v: ProtoMemberHolds?
+        var hadOneofValue = false
+        if let current = self.kind {
+          hadOneofValue = true
+          if case .memberHolds(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.kind = .memberHolds(v)
+        }
+      }()
+      case 24: try {
+        var v: ProtoIdentityConfirmed?
+        var hadOneofValue = false
+        if let current = self.kind {
+          hadOneofValue = true
+          if case .identityConfirmed(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.kind = .identityConfirmed(v)
+        }
+      }()
+      case 25: try {
+        var v: ProtoIdentityRemoved?
+        var hadOneofValue = false
+        if let current = self.kind {
+          hadOneofValue = true
+          if case .identityRemoved(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.kind = .identityRemoved(v)
+        }
+      }()
+      case 26: try {
+        var v: ProtoDialectLearned?
+        var hadOneofValue = false
+        if let current = self.kind {
+          hadOneofValue = true
+          if case .dialectLearned(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.kind = .dialectLearned(v)
+        }
+      }()
+      case 27: try {
+        var v: Data?
+        try decoder.decodeSingularBytesField(value: &v)
+        if let v = v {
+          if self.kind != nil {try decoder.handleConflictingOneOf()}
+          self.kind = .activate(v)
+        }
+      }()
+      case 28: try {
+        var v: Data?
+        try decoder.decodeSingularBytesField(value: &v)
+        if let v = v {
+          if self.kind != nil {try decoder.handleConflictingOneOf()}
+          self.kind = .retire(v)
+        }
+      }()
       default: break
       }
     }
@@ -1327,6 +1711,42 @@ nonisolated extension ProtoCommand: SwiftProtobuf.Message, SwiftProtobuf._Messag
     case .expire?: try {
       guard case .expire(let v)? = self.kind else { preconditionFailure() }
       try visitor.visitSingularMessageField(value: v, fieldNumber: 12)
+    }()
+    case .beginRotation?: try {
+      guard case .beginRotation(let v)? = self.kind else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 20)
+    }()
+    case .abortRotation?: try {
+      guard case .abortRotation(let v)? = self.kind else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 21)
+    }()
+    case .recordIdentity?: try {
+      guard case .recordIdentity(let v)? = self.kind else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 22)
+    }()
+    case .memberHolds?: try {
+      guard case .memberHolds(let v)? = self.kind else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 23)
+    }()
+    case .identityConfirmed?: try {
+      guard case .identityConfirmed(let v)? = self.kind else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 24)
+    }()
+    case .identityRemoved?: try {
+      guard case .identityRemoved(let v)? = self.kind else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 25)
+    }()
+    case .dialectLearned?: try {
+      guard case .dialectLearned(let v)? = self.kind else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 26)
+    }()
+    case .activate?: try {
+      guard case .activate(let v)? = self.kind else { preconditionFailure() }
+      try visitor.visitSingularBytesField(value: v, fieldNumber: 27)
+    }()
+    case .retire?: try {
+      guard case .retire(let v)? = self.kind else { preconditionFailure() }
+      try visitor.visitSingularBytesField(value: v, fieldNumber: 28)
     }()
     case nil: break
     }
@@ -1653,6 +2073,300 @@ nonisolated extension ProtoSigningFailed: SwiftProtobuf.Message, SwiftProtobuf._
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
+}
+
+nonisolated extension ProtoBeginRotation: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".BeginRotation"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}overlap_milliseconds\0\u{3}is_compromised\0\u{1}replacing\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt64Field(value: &self.overlapMilliseconds) }()
+      case 2: try { try decoder.decodeSingularBoolField(value: &self.isCompromised) }()
+      case 3: try { try decoder.decodeSingularBytesField(value: &self._replacing) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if self.overlapMilliseconds != 0 {
+      try visitor.visitSingularUInt64Field(value: self.overlapMilliseconds, fieldNumber: 1)
+    }
+    if self.isCompromised != false {
+      try visitor.visitSingularBoolField(value: self.isCompromised, fieldNumber: 2)
+    }
+    try { if let v = self._replacing {
+      try visitor.visitSingularBytesField(value: v, fieldNumber: 3)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: ProtoBeginRotation, rhs: ProtoBeginRotation) -> Bool {
+    if lhs.overlapMilliseconds != rhs.overlapMilliseconds {return false}
+    if lhs.isCompromised != rhs.isCompromised {return false}
+    if lhs._replacing != rhs._replacing {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoRecordIdentity: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".RecordIdentity"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}obligation\0\u{1}serial\0\u{1}certificate\0\u{1}key\0\u{3}not_after_seconds\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt64Field(value: &self.obligation) }()
+      case 2: try { try decoder.decodeSingularBytesField(value: &self.serial) }()
+      case 3: try { try decoder.decodeSingularBytesField(value: &self.certificate) }()
+      case 4: try { try decoder.decodeSingularMessageField(value: &self._key) }()
+      case 5: try { try decoder.decodeSingularSInt64Field(value: &self.notAfterSeconds) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if self.obligation != 0 {
+      try visitor.visitSingularUInt64Field(value: self.obligation, fieldNumber: 1)
+    }
+    if !self.serial.isEmpty {
+      try visitor.visitSingularBytesField(value: self.serial, fieldNumber: 2)
+    }
+    if !self.certificate.isEmpty {
+      try visitor.visitSingularBytesField(value: self.certificate, fieldNumber: 3)
+    }
+    try { if let v = self._key {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
+    } }()
+    if self.notAfterSeconds != 0 {
+      try visitor.visitSingularSInt64Field(value: self.notAfterSeconds, fieldNumber: 5)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: ProtoRecordIdentity, rhs: ProtoRecordIdentity) -> Bool {
+    if lhs.obligation != rhs.obligation {return false}
+    if lhs.serial != rhs.serial {return false}
+    if lhs.certificate != rhs.certificate {return false}
+    if lhs._key != rhs._key {return false}
+    if lhs.notAfterSeconds != rhs.notAfterSeconds {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoMemberHolds: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".MemberHolds"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}member\0\u{1}serial\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.member) }()
+      case 2: try { try decoder.decodeSingularBytesField(value: &self.serial) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.member.isEmpty {
+      try visitor.visitSingularStringField(value: self.member, fieldNumber: 1)
+    }
+    if !self.serial.isEmpty {
+      try visitor.visitSingularBytesField(value: self.serial, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: ProtoMemberHolds, rhs: ProtoMemberHolds) -> Bool {
+    if lhs.member != rhs.member {return false}
+    if lhs.serial != rhs.serial {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoAgentKey: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".AgentKey"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}name\0\u{1}pairing\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.name) }()
+      case 2: try { try decoder.decodeSingularFixed64Field(value: &self.pairing) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.name.isEmpty {
+      try visitor.visitSingularStringField(value: self.name, fieldNumber: 1)
+    }
+    if self.pairing != 0 {
+      try visitor.visitSingularFixed64Field(value: self.pairing, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: ProtoAgentKey, rhs: ProtoAgentKey) -> Bool {
+    if lhs.name != rhs.name {return false}
+    if lhs.pairing != rhs.pairing {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoIdentityConfirmed: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".IdentityConfirmed"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}agent\0\u{1}serial\0\u{1}refused\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._agent) }()
+      case 2: try { try decoder.decodeSingularBytesField(value: &self.serial) }()
+      case 3: try { try decoder.decodeRepeatedBytesField(value: &self.refused) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._agent {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    if !self.serial.isEmpty {
+      try visitor.visitSingularBytesField(value: self.serial, fieldNumber: 2)
+    }
+    if !self.refused.isEmpty {
+      try visitor.visitRepeatedBytesField(value: self.refused, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: ProtoIdentityConfirmed, rhs: ProtoIdentityConfirmed) -> Bool {
+    if lhs._agent != rhs._agent {return false}
+    if lhs.serial != rhs.serial {return false}
+    if lhs.refused != rhs.refused {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoIdentityRemoved: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".IdentityRemoved"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}agent\0\u{1}serial\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._agent) }()
+      case 2: try { try decoder.decodeSingularBytesField(value: &self.serial) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._agent {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    if !self.serial.isEmpty {
+      try visitor.visitSingularBytesField(value: self.serial, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: ProtoIdentityRemoved, rhs: ProtoIdentityRemoved) -> Bool {
+    if lhs._agent != rhs._agent {return false}
+    if lhs.serial != rhs.serial {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoDialectLearned: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".DialectLearned"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}agent\0\u{1}dialect\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._agent) }()
+      case 2: try { try decoder.decodeSingularEnumField(value: &self.dialect) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._agent {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    if self.dialect != .unset {
+      try visitor.visitSingularEnumField(value: self.dialect, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: ProtoDialectLearned, rhs: ProtoDialectLearned) -> Bool {
+    if lhs._agent != rhs._agent {return false}
+    if lhs.dialect != rhs.dialect {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoDialectLearned.Dialect: SwiftProtobuf._ProtoNameProviding {
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0DIALECT_UNSET\0\u{1}DIALECT_SINGLE\0\u{1}DIALECT_SCRIPT\0\u{1}DIALECT_ENDPOINT\0")
 }
 
 nonisolated extension ProtoGenesisState: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {

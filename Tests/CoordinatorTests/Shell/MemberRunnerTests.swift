@@ -138,8 +138,16 @@ struct MemberRunnerTests {
             settings: MemberSettings(id: id, version: "test", session: 1), seed: 1, now: clock())
         let runner = MemberRunner(member, id: id, loop: group.next(), vault: vault, now: clock)
         runner.start(
-            with: MemberRunner.Hands(journal: journal, peers: NoPeers(), signer: Signer(vault: vault), log: { _ in }, stop: stop))
+            with: MemberRunner.Hands(
+                journal: journal, peers: NoPeers(), signer: Signer(vault: vault), agents: NoAgents(), log: { _ in }, stop: stop))
         return (runner, group)
+    }
+}
+
+/// Nobody is ever called: no test here begins a rotation.
+private struct NoAgents: AgentCalling {
+    func call(_ call: AgentCall, done: @escaping @Sendable (AgentTaskAnswer) -> Void) {
+        done(AgentTaskAnswer(.unreachable("there are no agents here")))
     }
 }
 
