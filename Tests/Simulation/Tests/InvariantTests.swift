@@ -27,6 +27,16 @@ struct InvariantTests {
     func mark(_ term: UInt64, _ chain: UInt64) -> LogMark { LogMark(term: Term(term), chain: chain) }
     func at(_ milliseconds: UInt64) -> TrueTime { TrueTime(nanoseconds: milliseconds * 1_000_000) }
 
+    @Test("an agent that trusts nothing that a member could present")
+    func agentsAcceptMembers() throws {
+        let other = try #require(SerialNumber(bytes: [0x5c, 2]))
+        let agent = try #require(AgentName("web-1"))
+        let invariant = AgentsAcceptMembers()
+        try invariant.presents(a, [other, serial], to: agent, whichTrusts: [serial])
+        #expect(throws: Broken.self) { try invariant.presents(a, [other], to: agent, whichTrusts: [serial]) }
+        #expect(throws: Broken.self) { try invariant.presents(a, [other], to: agent, whichTrusts: []) }
+    }
+
     @Test("two leaders in one term")
     func electionSafety() throws {
         var invariant = ElectionSafety()

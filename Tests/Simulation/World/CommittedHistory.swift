@@ -37,7 +37,8 @@ struct CommittedHistory {
         // Not the whole state, which would have to be copied.
         let before = (
             nextExpiry: state.nextExpiry, nextSerialCounter: state.nextSerialCounter, pairingOpenUntil: state.pairingOpenUntil,
-            obligations: state.obligations, operators: state.operators, agents: state.agents, pairings: state.pairings
+            obligations: state.obligations, operators: state.operators, agents: state.agents, pairings: state.pairings,
+            identities: state.identities, rotation: state.rotation
         )
         let applied = state.apply(proposal, at: entry.index, term: entry.term)
         // What time alone did is not the entry's doing.
@@ -46,7 +47,7 @@ struct CommittedHistory {
             !isTimeDue
             && (before.nextSerialCounter != state.nextSerialCounter || before.pairingOpenUntil != state.pairingOpenUntil
                 || before.obligations != state.obligations || before.operators != state.operators || before.agents != state.agents
-                || before.pairings != state.pairings)
+                || before.pairings != state.pairings || before.identities != state.identities || before.rotation != state.rotation)
         return Change(proposal: proposal, applied: applied, changed: changed)
     }
 }

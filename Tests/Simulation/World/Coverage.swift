@@ -15,6 +15,8 @@ package enum Happening: Int, CaseIterable, Sendable {
     case readsLinearizable, readsAtFollowers, readsUnderTheLease, reportsGathered
     case certificatesRecorded, obligationsResumed, signaturesDropped, signaturesImpossible, lateSignaturesTurnedAway
     case pairingsApproved, pairingsDenied
+    case rotationsActivated, rotationsAborted, identitiesConfirmed, identitiesRemoved, identitiesRetired
+    case agentsOff, agentAnswersLost, identitiesTurnedAway, presentationsCorrected
     case truncatedLogs, promisesAcrossRestarts, effectsPastTheirLease
 
     /// As a person reads it.

@@ -39,6 +39,7 @@ package struct SimulatedCertificate: Hashable, Sendable {
         switch purpose {
         case .operatorCertificate(let name): "operator \(name)"
         case .agentCertificate(let reqid, let name): "agent \(name) \(reqid)"
+        case .dispatcherIdentity: "dispatcher"
         }
     }
 }

@@ -164,7 +164,10 @@ struct SimulatedClients {
         case 48..<51: return .closePairing
         case 51..<75: return .approvePairing(reqid(&generator), Reachability())
         case 75..<82: return .denyPairing(reqid(&generator))
-        case 82..<90: return .unpair(agent(&generator))
+        case 82..<88: return .unpair(agent(&generator))
+        case 88..<93:
+            return .beginRotation(overlapMilliseconds: generator.below(6_000), isCompromised: chance(200), replacing: nil)
+        case 93: return .abortRotation
         default:
             let rename = chance(300) ? AgentName("agent-\(generator.below(12))") : nil
             return .editAgent(

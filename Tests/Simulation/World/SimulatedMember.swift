@@ -86,6 +86,8 @@ final class SimulatedProcess {
     var goneCallers: [Ticket] = []
     var nextTicket: UInt64 = 1
     var isServing = false
+    /// Once it was, it serves what needs no agreement even when it is cut off.
+    var hasBeenReady = false
 
     // What it was after its last step.
     var wasLeader = false

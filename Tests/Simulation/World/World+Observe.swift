@@ -30,6 +30,7 @@ struct Invariants {
     var oneAnswerPerCaller = OneAnswerPerCaller()
     var pairingDecidedOnce = PairingDecidedOnce()
     var convergence = Convergence()
+    var agentsAcceptMembers = AgentsAcceptMembers()
 
     init(genesis: GenesisState, timing: Timing) {
         leaseExclusivity = LeaseExclusivity(effectAge: timing.effectAge)
@@ -99,6 +100,7 @@ extension World {
             throw Broken("TimersMoveOn", [id], "it asks for a tick in the past")
         }
 
+        if !process.hasBeenReady, process.member.isReady(at: moment.instant) { process.hasBeenReady = true }
         process.wasLeader = isLeader
         process.lastTerm = raft.term
         process.lastCommit = raft.commitIndex
@@ -247,9 +249,23 @@ extension World {
                 try checks.uniqueSerials.releases(serial, bytes, certified: SimulatedCertificate(bytes: bytes)?.serial)
             }
         }
+        if change.applied.outcome == .stepped {
+            switch proposal.command {
+            case .recordIdentity(_, let serial, let bytes, _, _):
+                try checks.uniqueSerials.releases(serial, bytes, certified: SimulatedCertificate(bytes: bytes)?.serial)
+            case .identityConfirmed: coverage.note(.identitiesConfirmed)
+            case .identityRemoved: coverage.note(.identitiesRemoved)
+            case .activate: coverage.note(.rotationsActivated)
+            case .retire(let serial): coverage.note(state.identity(serial)?.phase == .aborted ? .rotationsAborted : .identitiesRetired)
+            default: break
+            }
+        }
+        try checkAgents()
         for decision in change.applied.decided {
             switch decision.verdict {
-            case .approved: coverage.note(.pairingsApproved)
+            case .approved:
+                coverage.note(.pairingsApproved)
+                paired(decision.reqid)
             case .denied: coverage.note(.pairingsDenied)
             case .expired: break
             }
@@ -276,7 +292,7 @@ extension World {
             default: break
             }
             if !isPreVote { checks.monotoneCounters.said(machine.id, message.term) }
-        case .forwardAnswer, .reportRequest, .report: break
+        case .forwardAnswer, .reportRequest, .report, .holding, .observed: break
         }
     }
 
@@ -348,6 +364,8 @@ extension World {
         case .forwardAnswer(let answer): "forward answer \(answer.number): \(answer.result)"
         case .reportRequest(let number): "report request \(number)"
         case .report(let number, _): "report \(number)"
+        case .holding(let serials): "holding \(serials)"
+        case .observed(let observation): "observed \(observation.agent.name) accept \(observation.accepted), refuse \(observation.refused)"
         }
     }
 
@@ -369,6 +387,16 @@ extension World {
         case .recordCertificate(let id, let serial, _, _): "record \(serial) for \(id.index)"
         case .signingFailed(let id, let serial, _): "signing \(serial) failed for \(id.index)"
         case .expire: "expire"
+        case .beginRotation(let overlap, let isCompromised, _):
+            "begin rotation, overlap \(overlap) ms\(isCompromised ? ", compromised" : "")"
+        case .abortRotation: "abort rotation"
+        case .recordIdentity(let id, let serial, _, _, _): "record identity \(serial) for \(id.index)"
+        case .memberHolds(let member, let serial): "\(member) holds \(serial)"
+        case .identityConfirmed(let agent, let serial, let refused): "\(agent.name) confirmed \(serial), refused \(refused)"
+        case .identityRemoved(let agent, let serial): "\(agent.name) forgot \(serial)"
+        case .dialectLearned(let agent, let dialect): "\(agent.name) speaks \(dialect.rawValue)"
+        case .activate(let serial): "activate \(serial)"
+        case .retire(let serial): "retire \(serial)"
         }
     }
 }

@@ -125,6 +125,9 @@ extension World {
                 coverage.note(.signaturesDropped)
                 process.inputs.append(.event(.signed(job.obligation.id, job.obligation.serial, .failure(.dropped))))
             }
+            if case .call(let call) = effect.action {
+                process.inputs.append(.event(.agentAnswered(call: call.number, AgentTaskAnswer(.dropped))))
+            }
             if case .reply(_, let ticket) = effect.action { try reply(.notReadable, ticket, machine, process) }
             return
         }
@@ -138,6 +141,10 @@ extension World {
             try self.reply(reply, ticket, machine, process)
         case .sign(let job):
             try sign(job, machine, process)
+        case .hold(let identity):
+            process.inputs.append(.event(.holding(identity.serial)))
+        case .call(let agentCall):
+            call(agentCall, machine, process)
         case .announce(let decision):
             try checks.pairingDecidedOnce.announces(machine.id, decision)
             if case .approved(let certificate) = decision.verdict {
@@ -193,7 +200,11 @@ extension World {
                 serial: obligation.serial, obligation: obligation.id, job: nextJob,
                 purpose: SimulatedCertificate.purpose(obligation.purpose))
             nextJob += 1
-            result = .success(SignedCertificate(der: certificate.bytes, notAfter: job.validity.notAfter))
+            var key: SealedKey?
+            if case .dispatcherIdentity = obligation.purpose {
+                key = SealedKey(name: "dispatcher-\(obligation.serial)", keyVersion: 1, bytes: Array("sealed \(nextJob)".utf8))
+            }
+            result = .success(SignedCertificate(der: certificate.bytes, notAfter: job.validity.notAfter, key: key))
         }
         trace.say(now, "\(process.life) signs \(obligation.serial) for obligation \(obligation.id.index)")
         agenda.plan(.signed(machine.place, life: process.life.number, obligation.id, obligation.serial, result), at: now + span)

@@ -27,6 +27,8 @@ package final class World {
         case ask(call: Int)
         case reply(call: Int, SimulatedClients.Answer)
         case callTimesOut(Int)
+        case callArrives(Int, life: Int, AgentCall)
+        case probe
         case fault
         case faultEnds(FaultEnd)
         case safetyPhaseEnds
@@ -49,6 +51,8 @@ package final class World {
     var members: [SimulatedMember] = []
     var network: SimulatedNetwork
     var clients: SimulatedClients
+    var agents = SimulatedAgents()
+    var agentGenerator: SeededGenerator
     var history: CommittedHistory
     var checks: Invariants
     let genesis: GenesisState
@@ -91,6 +95,7 @@ package final class World {
         shellGenerator = SeededGenerator(seed: root.next())
         faultGenerator = SeededGenerator(seed: root.next())
         var machines = SeededGenerator(seed: root.next())
+        agentGenerator = SeededGenerator(seed: root.next())
         for (place, id) in ids.enumerated() {
             let clock = SimulatedClock(
                 reading: machines.below(1 << 50), rate: drawRate(using: &machines),
@@ -155,6 +160,7 @@ package final class World {
             member.isRestartPlanned = true
         }
         for client in 0..<plan.clients { agenda.plan(.clientWakes(client), at: now + .milliseconds(500) + clients.pause(plan.think)) }
+        agenda.plan(.probe, at: now + .milliseconds(700))
         agenda.plan(.fault, at: now + .milliseconds(1_500) + faultGenerator.span(upTo: plan.faultGap))
         agenda.plan(.safetyPhaseEnds, at: now + plan.safetyPhase)
     }
@@ -185,6 +191,10 @@ package final class World {
             try answered(call, answer)
         case .callTimesOut(let call):
             try timeOut(call)
+        case .callArrives(let place, let life, let call):
+            try callArrives(place, life, call)
+        case .probe:
+            try probe()
         case .fault:
             try fault()
         case .faultEnds(let end):

@@ -1,0 +1,144 @@
+// Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
+
+// Agents as members find them: each has a map of serials that it trusts, speaks one of three dialects, is off now and then, and does what it
+// is told before the answer is lost.
+
+import Consensus
+import CoordinatorCore
+import CtrlExec
+import DispatcherState
+import Wire
+
+package struct SimulatedAgent: Sendable {
+    package let key: AgentKey
+    package let dialect: AgentDialect
+    package var trusts: [SerialNumber]
+    /// Nobody answers before this.
+    var offUntil = TrueTime.zero
+
+    package init(key: AgentKey, dialect: AgentDialect, trusts: [SerialNumber]) {
+        self.key = key
+        self.dialect = dialect
+        self.trusts = trusts
+    }
+
+    /// What happens at the agent when it is called. What it says may get lost afterwards.
+    package mutating func answer(_ call: AgentCall) -> AgentTaskAnswer {
+        var refused: [SerialNumber] = []
+        var accepted: SerialNumber?
+        for identity in call.identities where accepted == nil {
+            if trusts.contains(identity) { accepted = identity } else { refused.append(identity) }
+        }
+        guard let accepted else { return AgentTaskAnswer(.refused("serial mismatch"), refused: refused) }
+        guard call.task != .learn else { return AgentTaskAnswer(.learned(dialect), accepted: accepted, refused: refused) }
+        guard call.dialect == dialect else {
+            return AgentTaskAnswer(.refused("not in this dialect"), accepted: accepted, refused: refused)
+        }
+        switch call.task {
+        case .learn: break
+        case .announce(let serial):
+            if dialect == .single { trusts = [serial] } else if !trusts.contains(serial) { trusts.append(serial) }
+        case .remove(let serial):
+            if dialect != .single { trusts.removeAll { $0 == serial } }
+        }
+        return AgentTaskAnswer(.done, accepted: accepted, refused: refused)
+    }
+}
+
+struct SimulatedAgents {
+    /// In the order in which they were paired; one for each pairing.
+    private(set) var all: [SimulatedAgent] = []
+
+    func place(of key: AgentKey) -> Int? { all.firstIndex { $0.key.pairing == key.pairing } }
+    subscript(place: Int) -> SimulatedAgent {
+        get { all[place] }
+        set { all[place] = newValue }
+    }
+    mutating func add(_ agent: SimulatedAgent) { all.append(agent) }
+}
+
+extension World {
+    /// A pairing is decided and committed: the host stores what it was told to trust.
+    func paired(_ reqid: Reqid) {
+        guard let record = history.state.agents.first(where: { $0.reqid == reqid }) else { return }
+        let dialects = AgentDialect.allCases
+        let dialect = dialects[Int(agentGenerator.below(UInt64(dialects.count)))]
+        agents.add(SimulatedAgent(key: record.key, dialect: dialect, trusts: record.confirmedIdentities))
+        trace.say(now, "agent \(record.name) speaks \(dialect.rawValue)")
+    }
+
+    /// The call is made; when it reaches the agent, what it presents is asked for.
+    func call(_ call: AgentCall, _ machine: SimulatedMember, _ process: SimulatedProcess) {
+        trace.say(now, "\(process.life) calls \(call.agent.name): \(call.task)")
+        var span = TimeSpan(nanoseconds: 200_000) + agentGenerator.span(upTo: .milliseconds(30))
+        // Most are quick; one that comes late comes after others that were sent later.
+        if !isHealing, agentGenerator.below(100) < 6 { span = span + agentGenerator.span(upTo: .seconds(4)) }
+        agenda.plan(.callArrives(machine.place, life: process.life.number, call), at: now + span)
+    }
+
+    func callArrives(_ place: Int, _ life: Int, _ call: AgentCall) throws(Broken) {
+        let answer: AgentTaskAnswer
+        if let agent = agents.place(of: call.agent.key) {
+            if !isHealing, now >= agents[agent].offUntil, agentGenerator.below(100) < 8 {
+                agents[agent].offUntil = now + .milliseconds(200) + agentGenerator.span(upTo: .seconds(6))
+            }
+            if now < agents[agent].offUntil, !isHealing {
+                coverage.note(.agentsOff)
+                answer = AgentTaskAnswer(.unreachable("connection refused"))
+            } else {
+                let told = agents[agent].answer(call)
+                trace.say(now, "agent \(call.agent.name), told \(call.task): \(told.result), trusts \(agents[agent].trusts)")
+                if !told.refused.isEmpty { coverage.note(.identitiesTurnedAway) }
+                try checkAgents()
+                if !isHealing, agentGenerator.below(100) < 10 {
+                    coverage.note(.agentAnswersLost)
+                    answer = AgentTaskAnswer(.unreachable("no answer"))
+                } else {
+                    answer = told
+                }
+            }
+        } else {
+            answer = AgentTaskAnswer(.unreachable("nobody there"))
+        }
+        guard let process = members[place].process, process.life.number == life else { return }
+        try give(.event(.agentAnswered(call: call.number, answer)), to: members[place], process)
+    }
+
+    /// Somebody runs something on an agent through some member that serves.
+    func probe() throws(Broken) {
+        defer { if !isOver { agenda.plan(.probe, at: now + .milliseconds(40) + agentGenerator.span(upTo: .milliseconds(120))) } }
+        let place = Int(agentGenerator.below(UInt64(members.count)))
+        let choice = agentGenerator.next()
+        guard let process = members[place].process, process.isServing || process.member.isReady(at: members[place].clock.instant(at: now))
+        else { return }
+        let known = process.member.state.agents
+        guard !known.isEmpty else { return }
+        let record = known[Int(choice % UInt64(known.count))]
+        guard let agent = agents.place(of: record.key), now >= agents[agent].offUntil else { return }
+        var refused: [SerialNumber] = []
+        for identity in process.member.state.presentation(to: record) {
+            guard agents[agent].trusts.contains(identity) else {
+                refused.append(identity)
+                continue
+            }
+            guard !refused.isEmpty else { return }
+            coverage.note(.presentationsCorrected)
+            let observation = AgentObservation(agent: record.key, accepted: identity, refused: refused)
+            return try give(.event(.observed(observation)), to: members[place], process)
+        }
+    }
+
+    /// After every committed entry and every deed of an agent.
+    func checkAgents() throws(Broken) {
+        for record in history.state.agents {
+            guard let place = agents.place(of: record.key) else { continue }
+            for member in members {
+                guard let process = member.process, process.hasBeenReady,
+                    let known = process.member.state.agents.first(where: { $0.key.pairing == record.reqid })
+                else { continue }
+                try checks.agentsAcceptMembers.presents(
+                    member.id, process.member.state.presentation(to: known), to: record.name, whichTrusts: agents[place].trusts)
+            }
+        }
+    }
+}
