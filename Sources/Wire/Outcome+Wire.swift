@@ -78,6 +78,7 @@ extension ProtoRefusal {
         case .noRotation: kind = .noRotation
         case .rotationAborted: kind = .rotationAborted
         case .stepGone: kind = .stepGone
+        case .tooManyIdentities: kind = .tooManyIdentities
         }
     }
 }
@@ -106,6 +107,7 @@ extension Refusal {
         case .noRotation: self = .noRotation
         case .rotationAborted: self = .rotationAborted
         case .stepGone: self = .stepGone
+        case .tooManyIdentities: self = .tooManyIdentities
         case .unset, .UNRECOGNIZED: throw .malformed("refusal, or one of a newer version")
         }
     }

@@ -152,7 +152,7 @@ struct ValueGenerator {
     }
 
     mutating func refusal() -> Refusal {
-        switch random.below(20) {
+        switch random.below(21) {
         case 0: .notAllowed
         case 1: .requestIDReused
         case 2: .requestForgotten
@@ -172,6 +172,7 @@ struct ValueGenerator {
         case 16: .noRotation
         case 17: .rotationAborted
         case 18: .stepGone
+        case 19: .tooManyIdentities
         default: .signingFailed(text())
         }
     }

@@ -207,7 +207,7 @@ func statusCode(of refusal: Refusal) -> Int {
     case .requestIDReused, .requestForgotten, .agentNameTaken, .operatorNameTaken, .pairingClosed, .pairingReqidTaken,
         .pairingAlreadyApproved, .reservationGone, .rotationUnderway, .noRotation, .rotationAborted, .stepGone:
         409
-    case .pairingQueueFull, .tooMany: 429
+    case .pairingQueueFull, .tooMany, .tooManyIdentities: 429
     case .requestTableFull: 503
     case .invalid: 400
     case .signingFailed: 500

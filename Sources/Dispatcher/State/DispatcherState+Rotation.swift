@@ -103,12 +103,7 @@ extension DispatcherState {
             guard overlap <= Rotation.overlapLimitMilliseconds else { return .invalid("an overlap is at most 3650 days") }
             if let replaced, replaced != identityBook.current?.serial { return .stepGone }
             if identityBook.rotation != nil { return .rotationUnderway }
-            guard !identityBook.isFull else {
-                return .tooMany(
-                    "\(Identities.limit) dispatcher identities are in use because agents have not confirmed their successors "
-                        + "(ced serial-status names them); bring those agents back, or unpair them")
-            }
-            return nil
+            return identityBook.isFull ? .tooManyIdentities : nil
         case .abortRotation: return identityBook.rotation == nil ? .noRotation : nil
         case .recordIdentity(let id, let serial, let certificate, let key, _):
             guard openObligations.open[id]?.serial == serial, openObligations.open[id]?.purpose == .dispatcherIdentity else {

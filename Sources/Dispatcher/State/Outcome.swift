@@ -50,6 +50,8 @@ package enum Refusal: Hashable, Sendable {
     /// One rotation at a time, until its identity is current.
     case rotationUnderway
     case noRotation
+    /// Eight are not finished.
+    case tooManyIdentities
     /// The request was overtaken by an abort.
     case rotationAborted
     /// A step of a rotation that is done, or no longer wanted.

@@ -28,6 +28,8 @@ extension Refusal {
             "a rotation is under way already; watch it with `ced rotate-cert`, or end it with `ced rotate-cert --abort`"
         case .noRotation:
             "no rotation is under way that could be aborted; an identity that is current is replaced by another rotation"
+        case .tooManyIdentities:
+            "\(Identities.limit) dispatcher identities are in use because agents have not confirmed their successors (`ced serial-status` names them); bring those agents back, or unpair them, and ask again with a new request id"
         case .rotationAborted: "the rotation was aborted before its certificate was made; begin another with a new request id"
         case .stepGone: "this step of a rotation is done already, or no longer wanted"
         case .signingFailed(let reason):

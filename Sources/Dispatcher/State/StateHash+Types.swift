@@ -390,6 +390,7 @@ extension Refusal: Canonical {
         case .noRotation: hasher.add(21)
         case .rotationAborted: hasher.add(22)
         case .stepGone: hasher.add(23)
+        case .tooManyIdentities: hasher.add(24)
         }
     }
 }

@@ -229,6 +229,7 @@ package nonisolated struct ProtoRefusal: Sendable {
     case noRotation // = 21
     case rotationAborted // = 22
     case stepGone // = 23
+    case tooManyIdentities // = 24
     case UNRECOGNIZED(Int)
 
     package init() {
@@ -258,6 +259,7 @@ package nonisolated struct ProtoRefusal: Sendable {
       case 21: self = .noRotation
       case 22: self = .rotationAborted
       case 23: self = .stepGone
+      case 24: self = .tooManyIdentities
       default: self = .UNRECOGNIZED(rawValue)
       }
     }
@@ -285,6 +287,7 @@ package nonisolated struct ProtoRefusal: Sendable {
       case .noRotation: return 21
       case .rotationAborted: return 22
       case .stepGone: return 23
+      case .tooManyIdentities: return 24
       case .UNRECOGNIZED(let i): return i
       }
     }
@@ -312,6 +315,7 @@ package nonisolated struct ProtoRefusal: Sendable {
       .noRotation,
       .rotationAborted,
       .stepGone,
+      .tooManyIdentities,
     ]
 
   }
@@ -658,5 +662,5 @@ nonisolated extension ProtoRefusal: SwiftProtobuf.Message, SwiftProtobuf._Messag
 }
 
 nonisolated extension ProtoRefusal.Kind: SwiftProtobuf._ProtoNameProviding {
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0KIND_UNSET\0\u{1}KIND_NOT_ALLOWED\0\u{1}KIND_REQUEST_ID_REUSED\0\u{1}KIND_REQUEST_FORGOTTEN\0\u{1}KIND_REQUEST_TABLE_FULL\0\u{1}KIND_UNKNOWN_PAIRING\0\u{1}KIND_UNKNOWN_AGENT\0\u{1}KIND_AGENT_NAME_TAKEN\0\u{1}KIND_OPERATOR_NAME_TAKEN\0\u{1}KIND_PAIRING_CLOSED\0\u{1}KIND_PAIRING_QUEUE_FULL\0\u{1}KIND_PAIRING_REQID_TAKEN\0\u{1}KIND_PAIRING_ALREADY_APPROVED\0\u{1}KIND_INVALID\0\u{1}KIND_TOO_MANY\0\u{1}KIND_RESERVATION_GONE\0\u{1}KIND_SIGNING_FAILED\0\u{2}\u{4}KIND_ROTATION_UNDERWAY\0\u{1}KIND_NO_ROTATION\0\u{1}KIND_ROTATION_ABORTED\0\u{1}KIND_STEP_GONE\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0KIND_UNSET\0\u{1}KIND_NOT_ALLOWED\0\u{1}KIND_REQUEST_ID_REUSED\0\u{1}KIND_REQUEST_FORGOTTEN\0\u{1}KIND_REQUEST_TABLE_FULL\0\u{1}KIND_UNKNOWN_PAIRING\0\u{1}KIND_UNKNOWN_AGENT\0\u{1}KIND_AGENT_NAME_TAKEN\0\u{1}KIND_OPERATOR_NAME_TAKEN\0\u{1}KIND_PAIRING_CLOSED\0\u{1}KIND_PAIRING_QUEUE_FULL\0\u{1}KIND_PAIRING_REQID_TAKEN\0\u{1}KIND_PAIRING_ALREADY_APPROVED\0\u{1}KIND_INVALID\0\u{1}KIND_TOO_MANY\0\u{1}KIND_RESERVATION_GONE\0\u{1}KIND_SIGNING_FAILED\0\u{2}\u{4}KIND_ROTATION_UNDERWAY\0\u{1}KIND_NO_ROTATION\0\u{1}KIND_ROTATION_ABORTED\0\u{1}KIND_STEP_GONE\0\u{1}KIND_TOO_MANY_IDENTITIES\0")
 }
