@@ -63,6 +63,24 @@ import Transport
         await agent.stop()
     }
 
+    @Test(
+        "for tests of dispatchers it is told as 0.8 or 0.9 were",
+        arguments: [
+            (AgentDialect.single, ["5c01000000000010"], 0, "0.8.4"), (.single, ["5c01000000000010", "disp-one"], 1, "0.8.4"),
+            (.script, ["5c01000000000010", "disp-one"], 0, "0.9.4"), (.script, ["5c01000000000010"], 1, "0.9.4"),
+        ] as [(AgentDialect, [String], Int, String)])
+    func olderDialects(_ dialect: AgentDialect, _ arguments: [String], _ exit: Int, _ version: String) async throws {
+        let agent = try await TestAgent(dialect: dialect)
+        #expect(try await agent.post("/ping", "{}")["version"] == version)
+        #expect(try await agent.post("/rotate-serial", #"{"serial":"5c01000000000010"}"#).status == 404)
+        #expect(try await agent.run("update-ctrl-exec-serial", arguments)["exit"] == String(exit))
+        let next = try TestFleet.identity("ctrl-exec-dispatcher", "5c01000000000010", agent.fleet.authority)
+        #expect(try await agent.post("/ping", "{}", as: next).status == (exit == 0 ? 200 : 403))
+        // 0.8 keeps the last serial that it was told, and no other.
+        #expect(try await agent.post("/ping", "{}").status == (exit == 0 && dialect == .single ? 403 : 200))
+        await agent.stop()
+    }
+
     @Test("a script of that name in the allowlist is run instead") func ownScript() async throws {
         let agent = try await TestAgent(scripts: [("update-ctrl-exec-serial", "echo mine")])
         #expect(try await agent.run("update-ctrl-exec-serial", ["5c01000000000010"])["stdout"] == "mine\n")

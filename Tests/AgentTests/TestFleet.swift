@@ -79,13 +79,13 @@ struct TestAgent {
     /// `scripts` are shell scripts by name; `extra` are lines of agent.conf.
     init(
         scripts: [(name: String, text: String)] = [], extra: String = "", trustsOther: Bool = false, in existing: TemporaryDirectory? = nil,
-        of fleet: TestFleet? = nil
+        of fleet: TestFleet? = nil, dialect: AgentDialect = .endpoint
     ) async throws {
         let fleet = try fleet ?? TestFleet()
         let directory = try existing ?? TemporaryDirectory()
         try TestAgent.prepare(directory, fleet, scripts: scripts, extra: extra, trustsOther: trustsOther)
         state = try AgentState(layout: AgentLayout(directory: directory.path), log: TestAgent.quiet)
-        service = AgentService(state: state, launcher: .task)
+        service = AgentService(state: state, launcher: .task, dialect: dialect)
         server = try await AgentServer.start(service, listen: "127.0.0.1", on: MultiThreadedEventLoopGroup.singleton)
         self.fleet = fleet
         self.directory = directory
