@@ -15,7 +15,15 @@ package struct FramedPeerLimits: Sendable {
     package var pendingBytes = 8 << 20
     package var connectTimeout = TimeAmount.seconds(2)
     package var handshakeTimeout = TimeAmount.seconds(5)
-    package var connections = 64
+    /// Accepted and not yet checked, from one address: one more is turned away.
+    package var handshakesPerAddress = 8
+    /// Accepted and not yet checked, from anywhere: one more ends the oldest, for an honest one takes milliseconds.
+    package var handshakes = 256
+    /// Checked peers.
+    package var connections = 256
+    /// How long what was sent may stay unacknowledged. The system's own patience grows to a quarter of an hour, and its next attempt after
+    /// a partition may be minutes away; a new connection is there at once.
+    package var unacknowledged = TimeAmount.seconds(2)
 
     package init() {}
 }
@@ -94,10 +102,7 @@ package final class FramedPeerListener: Sendable {
         at address: ListenAddress, tls: @escaping @Sendable () throws -> TLSServer, limits: FramedPeerLimits = FramedPeerLimits(),
         on loop: any EventLoop, events: FramedPeerEvents
     ) async throws -> FramedPeerListener {
-        var connectionLimits = HTTPLimits()
-        connectionLimits.connections = limits.connections
-        connectionLimits.connectionsPerAddress = limits.connections
-        let registry = ConnectionRegistry(limits: connectionLimits)
+        let door = NIOLoopBoundBox.makeBoxSendingValue(PeerDoor(limits), eventLoop: loop)
         let bootstrap = ServerBootstrap(group: loop)
             .serverChannelOption(.backlog, value: 64)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
@@ -106,21 +111,26 @@ package final class FramedPeerListener: Sendable {
             }
             .childChannelOption(.socketOption(.tcp_nodelay), value: 1)
             .childChannelOption(.socketOption(.so_keepalive), value: 1)
+            .childChannelOption(.unacknowledged, value: limits.unacknowledgedMilliseconds)
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     let address = RemoteAddress(channel.remoteAddress)
                     let pipeline = channel.pipeline.syncOperations
-                    guard registry.admit(channel, from: address) else {
-                        events.onFailure(address, "too many connections")
+                    guard door.value.admit(channel, from: address) else {
+                        events.onFailure(address, "too many unfinished handshakes from this address")
                         return try pipeline.addHandler(TurnAwayHandler())
                     }
+                    let id = ObjectIdentifier(channel)
+                    channel.closeFuture.assumeIsolated().whenComplete { _ in door.value.remove(id) }
                     do {
                         try pipeline.addHandlers(TLSFactory.handlers(for: tls(), from: address, timeout: limits.handshakeTimeout))
                     } catch {
                         events.onFailure(address, "cannot offer TLS: \(error)")
                         return try pipeline.addHandler(TurnAwayHandler())
                     }
-                    try addFraming(to: channel, address: address, limits: limits, isDialled: false, events: events)
+                    try addFraming(
+                        to: channel, address: address, limits: limits, isDialled: false, events: events,
+                        admit: { door.value.check(id) })
                 }
             }
         return FramedPeerListener(channel: try await bootstrap.listen(at: address))
@@ -144,11 +154,12 @@ package enum FramedPeerDialer {
             .connectTimeout(limits.connectTimeout)
             .channelOption(.socketOption(.tcp_nodelay), value: 1)
             .channelOption(.socketOption(.so_keepalive), value: 1)
+            .channelOption(.unacknowledged, value: limits.unacknowledgedMilliseconds)
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     try channel.pipeline.syncOperations.addHandlers(
                         TLSFactory.handlers(for: tls, name: host, to: address, timeout: limits.handshakeTimeout))
-                    try addFraming(to: channel, address: address, limits: limits, isDialled: true, events: events)
+                    try addFraming(to: channel, address: address, limits: limits, isDialled: true, events: events, admit: { true })
                 }
             }
         do {
@@ -162,12 +173,54 @@ package enum FramedPeerDialer {
     }
 }
 
+extension FramedPeerLimits {
+    fileprivate var unacknowledgedMilliseconds: Int { Int(unacknowledged.nanoseconds / 1_000_000) }
+}
+
+/// Who is let in. Whoever can reach the port can open connections, so those that have proved nothing are counted apart: they never take the
+/// place of a member.
+private final class PeerDoor {
+    private struct Waiting {
+        let id: ObjectIdentifier
+        let channel: any Channel
+        let ip: String?
+    }
+    private let limits: FramedPeerLimits
+    /// Oldest first.
+    private var waiting: [Waiting] = []
+    private var checked: Set<ObjectIdentifier> = []
+
+    init(_ limits: FramedPeerLimits) { self.limits = limits }
+
+    func admit(_ channel: any Channel, from address: RemoteAddress) -> Bool {
+        guard waiting.count(where: { $0.ip == address.ip }) < limits.handshakesPerAddress else { return false }
+        let oldest = waiting.count >= limits.handshakes ? waiting.removeFirst() : nil
+        waiting.append(Waiting(id: ObjectIdentifier(channel), channel: channel, ip: address.ip))
+        oldest?.channel.close(promise: nil)
+        return true
+    }
+
+    /// The peer has passed the check.
+    func check(_ id: ObjectIdentifier) -> Bool {
+        waiting.removeAll { $0.id == id }
+        guard checked.count < limits.connections else { return false }
+        checked.insert(id)
+        return true
+    }
+
+    func remove(_ id: ObjectIdentifier) {
+        waiting.removeAll { $0.id == id }
+        checked.remove(id)
+    }
+}
+
 private func addFraming(
-    to channel: any Channel, address: RemoteAddress, limits: FramedPeerLimits, isDialled: Bool, events: FramedPeerEvents
+    to channel: any Channel, address: RemoteAddress, limits: FramedPeerLimits, isDialled: Bool, events: FramedPeerEvents,
+    admit: @escaping () -> Bool
 ) throws {
     let pipeline = channel.pipeline.syncOperations
     try pipeline.addHandler(ByteToMessageHandler(FrameDecoder(limit: limits.frameBytes)))
-    try pipeline.addHandler(FramedPeerHandler(address: address, limits: limits, isDialled: isDialled, events: events))
+    try pipeline.addHandler(FramedPeerHandler(address: address, limits: limits, isDialled: isDialled, events: events, admit: admit))
 }
 
 private struct FrameTooLarge: Error, CustomStringConvertible {
@@ -204,11 +257,14 @@ private final class FramedPeerHandler: ChannelInboundHandler {
     private let limits: FramedPeerLimits
     private let isDialled: Bool
     private let events: FramedPeerEvents
+    /// Asked once, when the peer has passed the check.
+    private let admit: () -> Bool
     private var connection: FramedConnection?
     private var reason: String?
     private var hasFailed = false
 
-    init(address: RemoteAddress, limits: FramedPeerLimits, isDialled: Bool, events: FramedPeerEvents) {
+    init(address: RemoteAddress, limits: FramedPeerLimits, isDialled: Bool, events: FramedPeerEvents, admit: @escaping () -> Bool) {
+        self.admit = admit
         self.address = address
         self.limits = limits
         self.isDialled = isDialled
@@ -218,6 +274,7 @@ private final class FramedPeerHandler: ChannelInboundHandler {
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
         guard let secured = event as? Secured else { return context.fireUserInboundEventTriggered(event) }
         guard let peer = secured.peer else { return fail("the peer presented no certificate", context) }
+        guard admit() else { return fail("too many connections", context) }
         let connection = FramedConnection(channel: context.channel, peer: peer, limits: limits)
         self.connection = connection
         events.onConnect(connection)

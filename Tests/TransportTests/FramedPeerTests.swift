@@ -155,6 +155,62 @@ extension FramedConnection {
         await listener.stop()
     }
 
+    /// Connections that say nothing, held until the test is over.
+    private func silent(_ count: Int, _ listener: FramedPeerListener) async throws -> [any Channel] {
+        var channels: [any Channel] = []
+        for _ in 0..<count {
+            channels.append(try await ClientBootstrap(group: group).connect(host: "127.0.0.1", port: listener.port ?? -1).get())
+        }
+        return channels
+    }
+
+    @Test("one address may have a few unfinished handshakes, and keeps no member out with them")
+    func boundsHandshakes() async throws {
+        var limits = FramedPeerLimits()
+        limits.handshakesPerAddress = 2
+        let (there, here) = (Witness(), Witness())
+        let listener = try await listen(there, limits: limits)
+        let held = try await silent(3, listener)
+        #expect(try await there.failed().contains("too many unfinished handshakes"))
+        dial(listener, as: try fleet.member("b"), here)
+        let connection = try await here.connection()
+        _ = try await there.connection()
+        for channel in held { channel.close(promise: nil) }
+        connection.close()
+        await listener.stop()
+    }
+
+    @Test("when too many handshakes are unfinished, the oldest makes place for a member")
+    func oldestMakesPlace() async throws {
+        var limits = FramedPeerLimits()
+        limits.handshakes = 2
+        let (there, here) = (Witness(), Witness())
+        let listener = try await listen(there, limits: limits)
+        let held = try await silent(2, listener)
+        dial(listener, as: try fleet.member("b"), here)
+        let connection = try await here.connection()
+        _ = try await there.connection()
+        try await held[0].closeFuture.get()
+        held[1].close(promise: nil)
+        connection.close()
+        await listener.stop()
+    }
+
+    @Test("checked peers have a bound of their own")
+    func boundsPeers() async throws {
+        var limits = FramedPeerLimits()
+        limits.connections = 1
+        let (there, first, second) = (Witness(), Witness(), Witness())
+        let listener = try await listen(there, limits: limits)
+        dial(listener, as: try fleet.member("b"), first)
+        let connection = try await first.connection()
+        _ = try await there.connection()
+        dial(listener, as: try fleet.member("c"), second)
+        #expect(try await there.failed() == "too many connections")
+        connection.close()
+        await listener.stop()
+    }
+
     @Test("a member that is removed while connected is not heard any more")
     func removed() async throws {
         let removed = Box(false)

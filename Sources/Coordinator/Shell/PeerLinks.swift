@@ -80,9 +80,7 @@ package final class PeerLinks: PeerSending {
             limits: Self.limits, on: loop,
             events: FramedPeerEvents(
                 onConnect: { self.accepted($0) }, onFrame: { self.received($1, on: $0) }, onClose: { self.lost($0, reason: $1) },
-                onFailure: { address, reason in
-                    self.log(LogRecord(.warning, "peer-reject", [("PEER", "\(address)"), ("REASON", reason)]))
-                }))
+                onFailure: { address, reason in self.reject(address, reason) }))
         let port = listener.port ?? address.port
         try await loop.submit { self.state.value.listener = listener }.get()
         return port
@@ -238,9 +236,17 @@ package final class PeerLinks: PeerSending {
     }
 
     private func refuse(_ connection: FramedConnection, _ reason: String) {
-        log(LogRecord(.warning, "peer-reject", [("PEER", "\(connection.peer.remoteAddress)"), ("REASON", reason)]))
+        reject(connection.peer.remoteAddress, reason)
         state.value.incoming[ObjectIdentifier(connection)] = nil
         connection.close()
+    }
+
+    /// Whoever can reach the port can be turned away as often as he likes, and must not fill the log with it.
+    private func reject(_ address: RemoteAddress, _ reason: String) {
+        guard let unsaid = state.value.rejections.mention(now: .now()) else { return }
+        var fields = [("PEER", "\(address)"), ("REASON", reason)]
+        if unsaid > 0 { fields.append(("NOT_LOGGED", "\(unsaid)")) }
+        log(LogRecord(.warning, "peer-reject", fields))
     }
 
     private func lost(_ connection: FramedConnection, reason: String) {
@@ -313,10 +319,40 @@ package final class PeerLinks: PeerSending {
     private final class State {
         let outgoing: [MemberID: Outgoing]
         var incoming: [ObjectIdentifier: Incoming] = [:]
+        var rejections = SparingMention()
         var listener: FramedPeerListener?
         var isClosed = false
         init(_ others: [Other]) {
             outgoing = Dictionary(uniqueKeysWithValues: others.map { ($0.id, Outgoing($0)) })
         }
+    }
+}
+
+/// Says a few things at once, then one in a while, with the number of those that were left out.
+struct SparingMention {
+    private static let burst = 8
+    private static let interval = TimeAmount.seconds(10)
+    private var left = burst
+    private var since: NIODeadline?
+    private var unsaid = 0
+
+    /// How many were left out before this one; nil: leave this one out too.
+    mutating func mention(now: NIODeadline) -> Int? {
+        if let since, left < Self.burst {
+            let regained = (now - since).nanoseconds / Self.interval.nanoseconds
+            if regained > 0 {
+                left = min(Self.burst, left + Int(min(regained, Int64(Self.burst))))
+                self.since = now
+            }
+        } else {
+            since = now
+        }
+        guard left > 0 else {
+            unsaid += 1
+            return nil
+        }
+        left -= 1
+        defer { unsaid = 0 }
+        return unsaid
     }
 }
