@@ -32,8 +32,18 @@ package enum Limits {
     package static let schemaBytes = 65_536
     /// Stdout, and stderr, of one run as `cea` keeps them; the rest is read and dropped.
     package static let outputBytes = 8_388_608
-    /// What a dispatcher reads of one agent's answer: both outputs, every byte escaped at worst six times, bounded to what is sane.
+    /// The record of a run: both outputs, every byte escaped at worst six times, bounded to what is sane.
     package static let answerBytes = 67_108_864
+    /// What a dispatcher reads of one agent's answer to a ping.
+    package static let pingAnswerBytes = 65_536
+    /// Its scripts with their schemas.
+    package static let capabilitiesAnswerBytes = 8_388_608
+    /// Both outputs of a run.
+    package static let runAnswerBytes = 20_971_520
+    /// What all agents' answers to one call may bring together.
+    package static let callAnswerBytes = 268_435_456
+    /// The version that an agent reports of itself.
+    package static let versionBytes = 64
     /// Results of asynchronous runs are kept so long (11).
     package static let resultRetentionSeconds = 86_400
     /// A dispatcher waits so long for an agent's answer unless told otherwise (5.3).

@@ -29,6 +29,8 @@ package enum ExchangeFailure: Error, Hashable, Sendable, CustomStringConvertible
     /// How old agents refuse a peer that came too often, after the handshake, whether or not it had sent its request.
     case closedWithoutResponse(requestSent: Bool)
     case tooLarge(limit: Int)
+    /// What several exchanges may receive together has been received (`OneRequestClient.Settings.admitBytes`).
+    case overBudget
     case malformed(String)
     case cancelled(requestSent: Bool)
 
@@ -36,7 +38,7 @@ package enum ExchangeFailure: Error, Hashable, Sendable, CustomStringConvertible
     package var requestSent: Bool {
         switch self {
         case .refused, .unreachable, .denied, .resolve, .local, .timeout(.connect), .timeout(.handshake), .handshake, .wrongPeer: false
-        case .timeout(.response), .tooLarge, .malformed: true
+        case .timeout(.response), .tooLarge, .overBudget, .malformed: true
         case .closedWithoutResponse(let requestSent), .cancelled(let requestSent): requestSent
         }
     }
@@ -56,6 +58,7 @@ package enum ExchangeFailure: Error, Hashable, Sendable, CustomStringConvertible
         case .closedWithoutResponse(true): "the connection was closed without a response after the request was sent"
         case .closedWithoutResponse(false): "the connection was closed before the request was sent"
         case .tooLarge(let limit): "the response is larger than \(limit) bytes"
+        case .overBudget: "the response was dropped: too much was received already"
         case .malformed(let reason): "the response is malformed: \(reason)"
         case .cancelled: "cancelled"
         }

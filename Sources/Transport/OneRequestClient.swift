@@ -58,8 +58,15 @@ package struct OneRequestClient: Sendable {
         package var handshakeTimeout = TimeAmount.seconds(10)
         /// Longest silence while a response is awaited, as ctrl-exec's `read_timeout` (protocol page, 5.3).
         package var readTimeout = TimeAmount.seconds(60)
+        /// Longest time from the first byte of a response to its last; nil: as long as there is no silence.
+        package var wholeTimeout: TimeAmount?
         /// Bytes of a response's body.
         package var responseLimit = 4 << 20
+        /// Asked for all that arrives, in bytes; no: the exchange ends with `overBudget`. For what many exchanges share.
+        package var admitBytes: @Sendable (Int) -> Bool = { _ in true }
+        /// For a server that may die without a word while the response is awaited for long: the system asks for it after this silence, and
+        /// gives the connection up when nothing came back for as long again.
+        package var keepalive: TimeAmount?
 
         package init() {}
     }
@@ -136,6 +143,13 @@ package struct OneRequestClient: Sendable {
         switch endpoint {
         case .tcp(let host, let port):
             if let local { bootstrap = bootstrap.bind(to: local) }
+            if let keepalive = settings.keepalive {
+                let seconds = Int(max(1, keepalive.nanoseconds / 1_000_000_000))
+                bootstrap = bootstrap.channelOption(.socketOption(.so_keepalive), value: 1)
+                    .channelOption(.keepaliveIdle, value: seconds)
+                    .channelOption(.keepaliveInterval, value: max(1, seconds / 3))
+                    .channelOption(.unacknowledged, value: seconds * 1_000)
+            }
             connected = bootstrap.channelOption(.socketOption(.tcp_nodelay), value: 1).connect(host: host, port: port)
         case .unix(let path): connected = bootstrap.connect(unixDomainSocketPath: path)
         }
@@ -201,6 +215,7 @@ private final class ExchangeHandler: ChannelInboundHandler {
     private var remaining: Int
     private var peer: Peer?
     private var deadline: Scheduled<Void>?
+    private var wholeDeadline: Scheduled<Void>?
     private var hasEnded = false
     private var hasHeard = false
     /// The stream of bytes was cut, not closed.
@@ -241,8 +256,11 @@ private final class ExchangeHandler: ChannelInboundHandler {
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         guard !hasEnded else { return }
+        let bytes = unwrapInboundIn(data)
+        guard settings.admitBytes(bytes.readableBytes) else { return end(.overBudget, context) }
+        if !hasHeard, let whole = settings.wholeTimeout { wholeDeadline = timeout(in: whole, context) }
         hasHeard = true
-        parser.append(unwrapInboundIn(data).readableBytesView)
+        parser.append(bytes.readableBytesView)
         do throws(ResponseParser.Failure) {
             while !hasEnded, let message = try parser.next() { deliver(message, context) }
         } catch {
@@ -289,6 +307,7 @@ private final class ExchangeHandler: ChannelInboundHandler {
         guard !hasEnded else { return }
         hasEnded = true
         deadline?.cancel()
+        wholeDeadline?.cancel()
         // Whatever follows from our own closing is not the peer's doing.
         let isCancelled = failure != nil && exchange.isAbandoned
         replies.finish(throwing: isCancelled ? .cancelled(requestSent: exchange.requestSent) : failure)
@@ -297,8 +316,12 @@ private final class ExchangeHandler: ChannelInboundHandler {
 
     private func awaitBytes(_ context: ChannelHandlerContext) {
         deadline?.cancel()
+        deadline = timeout(in: settings.readTimeout, context)
+    }
+
+    private func timeout(in time: TimeAmount, _ context: ChannelHandlerContext) -> Scheduled<Void> {
         let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
-        deadline = context.eventLoop.scheduleTask(in: settings.readTimeout) {
+        return context.eventLoop.scheduleTask(in: time) {
             let (handler, context) = bound.value
             handler.end(.timeout(.response), context)
         }

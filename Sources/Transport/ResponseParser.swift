@@ -29,15 +29,19 @@ struct ResponseParser {
 
     private enum State {
         case head
-        case body(status: Int, headers: [HTTPHeader], length: Int)
-        case chunkSize(status: Int, headers: [HTTPHeader], soFar: [UInt8])
-        case chunk(status: Int, headers: [HTTPHeader], soFar: [UInt8], length: Int)
-        case trailers(status: Int, headers: [HTTPHeader], body: [UInt8])
-        case untilEnd(status: Int, headers: [HTTPHeader])
+        case body(length: Int)
+        case chunkSize
+        /// So many bytes of it, and the end of its line, are still to come.
+        case chunk(left: Int)
+        case trailers
+        case untilEnd
     }
 
     private static let headLimit = 65_536
+    /// Header lines of a response, and as many lines behind its last chunk.
     private static let headerLimit = 128
+    /// Answers before the answer.
+    private static let interimLimit = 8
     private let bodyLimit: Int
     /// Whether the request was HEAD: the response has no body, whatever its length says.
     private let withoutBody: Bool
@@ -45,6 +49,17 @@ struct ResponseParser {
     /// What has not been understood yet, from `position` on.
     private var bytes: [UInt8] = []
     private var position = 0
+    /// So many bytes from `position` on hold no end of a line.
+    private var searched = 0
+
+    // Of the response that is being read.
+    private var lines: [String] = []
+    private var lineBytes = 0
+    private var interims = 0
+    private var status = 0
+    private var headers: [HTTPHeader] = []
+    private var body: [UInt8] = []
+    private var trailers = 0
 
     init(bodyLimit: Int, withoutBody: Bool = false) {
         self.bodyLimit = bodyLimit
@@ -53,7 +68,7 @@ struct ResponseParser {
 
     /// Nothing of a further response has arrived.
     var isBetweenResponses: Bool {
-        if case .head = state { return position == bytes.count }
+        if case .head = state { return position == bytes.count && lines.isEmpty }
         return false
     }
 
@@ -64,41 +79,42 @@ struct ResponseParser {
         while true {
             switch state {
             case .head:
-                guard let head = try takeHead() else { return nil }
+                guard try takeHead() else { return nil }
                 // 100 Continue and its like come before the response.
-                if (100..<200).contains(head.status) { continue }
-                if withoutBody || head.status == 204 || head.status == 304 {
-                    return Message(status: head.status, headers: head.headers, body: [])
+                if (100..<200).contains(status) {
+                    interims += 1
+                    guard interims <= Self.interimLimit else { throw .malformed("too many answers come before the answer") }
+                    continue
                 }
-                state = try framing(status: head.status, headers: head.headers)
-            case .body(let status, let headers, let length):
-                guard bytes.count - position >= length else { return nil }
-                let body = take(length)
-                state = .head
-                return Message(status: status, headers: headers, body: body)
-            case .chunkSize(let status, let headers, let soFar):
+                if withoutBody || status == 204 || status == 304 { return message() }
+                state = try framing()
+            case .body(let length):
+                body.append(contentsOf: take(atMost: length - body.count))
+                guard body.count == length else { return nil }
+                return message()
+            case .chunkSize:
                 guard let line = try takeLine(limit: 1024) else { return nil }
                 let digits = line.prefix { $0 != ";" }.trimmed
                 guard (1...8).contains(digits.utf8.count), let length = Int(digits, radix: 16), length >= 0 else {
                     throw .malformed("a chunk's length is not a number")
                 }
-                guard soFar.count + length <= bodyLimit else { throw .tooLarge }
-                state =
-                    length == 0
-                    ? .trailers(status: status, headers: headers, body: soFar)
-                    : .chunk(status: status, headers: headers, soFar: soFar, length: length)
-            case .chunk(let status, let headers, let soFar, let length):
-                guard bytes.count - position >= length + 2 else { return nil }
-                let data = take(length)
-                guard take(2) == [13, 10] else { throw .malformed("a chunk is longer than it says") }
-                state = .chunkSize(status: status, headers: headers, soFar: soFar + data)
-            case .trailers(let status, let headers, let body):
+                guard body.count + length <= bodyLimit else { throw .tooLarge }
+                state = length == 0 ? .trailers : .chunk(left: length)
+            case .chunk(let left):
+                let data = take(atMost: left)
+                body.append(contentsOf: data)
+                state = .chunk(left: left - data.count)
+                guard left == data.count, bytes.count - position >= 2 else { return nil }
+                guard take(atMost: 2) == [13, 10] else { throw .malformed("a chunk is longer than it says") }
+                state = .chunkSize
+            case .trailers:
                 guard let line = try takeLine(limit: Self.headLimit) else { return nil }
-                guard line.isEmpty else { continue }
-                state = .head
-                return Message(status: status, headers: headers, body: body)
+                if line.isEmpty { return message() }
+                trailers += 1
+                guard trailers <= Self.headerLimit else { throw .malformed("too many lines follow the last chunk") }
             case .untilEnd:
-                guard bytes.count - position <= bodyLimit else { throw .tooLarge }
+                guard body.count + bytes.count - position <= bodyLimit else { throw .tooLarge }
+                body.append(contentsOf: take(atMost: bytes.count - position))
                 return nil
             }
         }
@@ -106,60 +122,66 @@ struct ResponseParser {
 
     /// The connection has ended in order: completes a response that had no length.
     mutating func end() -> Message? {
-        guard case .untilEnd(let status, let headers) = state else { return nil }
-        state = .head
-        return Message(status: status, headers: headers, body: take(bytes.count - position))
+        guard case .untilEnd = state else { return nil }
+        return message()
     }
 
-    private mutating func takeHead() throws(Failure) -> (status: Int, headers: [HTTPHeader])? {
-        var lines: [String] = []
-        var next = position
+    /// What has been read, and ready for the next.
+    private mutating func message() -> Message {
+        defer {
+            state = .head
+            (headers, body, interims, trailers) = ([], [], 0, 0)
+        }
+        return Message(status: status, headers: headers, body: body)
+    }
+
+    /// False: more bytes are needed.
+    private mutating func takeHead() throws(Failure) -> Bool {
         while true {
-            guard let end = bytes[next...].firstIndex(of: 10) else {
-                guard bytes.count - position <= Self.headLimit else { throw .malformed("the head of the response does not end") }
-                return nil
-            }
-            let line = bytes[next..<end]
-            next = end + 1
-            guard next - position <= Self.headLimit else { throw .malformed("the head of the response is too long") }
-            let text = String(decoding: line.last == 13 ? line.dropLast() : line, as: UTF8.self)
-            if text.isEmpty {
+            guard lineBytes <= Self.headLimit else { throw .malformed("the head of the response is too long") }
+            let before = bytes.count - position
+            guard let line = try takeLine(limit: Self.headLimit - lineBytes) else { return false }
+            lineBytes += before - (bytes.count - position)
+            if line.isEmpty {
                 // An empty line before the status line is passed over (RFC 9112, 2.2).
                 if lines.isEmpty { continue }
                 break
             }
-            lines.append(text)
+            lines.append(line)
             guard lines.count <= Self.headerLimit else { throw .malformed("the response has too many headers") }
         }
-        discard(next - position)
-        let words = lines[0].split(separator: " ", maxSplits: 2)
+        let head = lines
+        (lines, lineBytes) = ([], 0)
+        let words = head[0].split(separator: " ", maxSplits: 2)
         guard words.count >= 2, words[0].hasPrefix("HTTP/1."), words[1].utf8.count == 3, let status = Int(words[1]),
             (100...999).contains(status)
         else { throw .malformed("the answer is not HTTP") }
         var headers: [HTTPHeader] = []
-        for line in lines.dropFirst() {
+        for line in head.dropFirst() {
             guard let colon = line.firstIndex(of: ":") else { throw .malformed("a header without a colon") }
             headers.append((String(line[..<colon].trimmed), String(line[line.index(after: colon)...].trimmed)))
         }
-        return (status, headers)
+        (self.status, self.headers) = (status, headers)
+        return true
     }
 
-    private func framing(status: Int, headers: [HTTPHeader]) throws(Failure) -> State {
+    private func framing() throws(Failure) -> State {
         if let coding = value(of: "Transfer-Encoding", in: headers) {
             guard coding.lowercased() == "chunked" else { throw .malformed("the transfer coding \(coding.prefix(40)) is not understood") }
-            return .chunkSize(status: status, headers: headers, soFar: [])
+            return .chunkSize
         }
-        guard let text = value(of: "Content-Length", in: headers) else { return .untilEnd(status: status, headers: headers) }
+        guard let text = value(of: "Content-Length", in: headers) else { return .untilEnd }
         guard text.utf8.allSatisfy({ (48...57).contains($0) }), let length = Int(text) else {
             throw .malformed("the length is not a number")
         }
         guard length <= bodyLimit else { throw .tooLarge }
-        return .body(status: status, headers: headers, length: length)
+        return .body(length: length)
     }
 
     private mutating func takeLine(limit: Int) throws(Failure) -> String? {
-        guard let end = bytes[position...].firstIndex(of: 10) else {
-            guard bytes.count - position <= limit else { throw .malformed("a line does not end") }
+        guard let end = bytes[(position + searched)...].firstIndex(of: 10) else {
+            searched = bytes.count - position
+            guard searched <= limit else { throw .malformed("a line does not end") }
             return nil
         }
         let line = bytes[position..<end]
@@ -168,14 +190,15 @@ struct ResponseParser {
         return text
     }
 
-    private mutating func take(_ count: Int) -> [UInt8] {
-        let taken = Array(bytes[position..<position + count])
-        discard(count)
+    private mutating func take(atMost count: Int) -> [UInt8] {
+        let taken = Array(bytes[position..<min(position + count, bytes.count)])
+        discard(taken.count)
         return taken
     }
 
     private mutating func discard(_ count: Int) {
         position += count
+        searched = 0
         if position == bytes.count {
             bytes.removeAll(keepingCapacity: true)
             position = 0

@@ -183,6 +183,42 @@ struct AgentLinkTests {
         #expect(played.requests.filter { $0.path == "/ping" }.count == 1)
     }
 
+    @Test("what was learned of an agent is not believed of another that was paired under its name")
+    func versionOfTheCertificate() async throws {
+        let played = Played([answer(200, #"{"status":"ok","exit":0,"host":"web","version":"cea-0.1.0"}"#)])
+        let caller = played.caller()
+        for certificate: UInt8 in [1, 2] {
+            let target = AgentTarget(
+                name: try #require(AgentName("web")), address: "web", port: 7443, identities: [try serial(1)],
+                certificate: try serial(certificate))
+            for _ in 0..<10 { _ = await caller.run(run(), [target]) }
+            #expect(played.requests.filter { $0.path == "/ping" }.count == Int(certificate))
+        }
+    }
+
+    @Test("a version without end is no version")
+    func longVersion() async throws {
+        let version = "cea" + String(repeating: "x", count: 62)
+        let played = Played([answer(200, #"{"status":"ok","exit":0,"host":"web","version":"\#(version)"}"#)])
+        let caller = played.caller()
+        for _ in 0..<9 { _ = await caller.run(run(), [try target()]) }
+        #expect(played.requests.count == Limits.connectionsPerAgent)
+    }
+
+    @Test("each kind of work has its limit, and the answers to one call have one together")
+    func answerLimits() async throws {
+        let played = Played([answer(200, "{}")])
+        let caller = played.caller()
+        _ = await caller.run(run(), [try target("a"), try target("b")])
+        _ = await caller.ping(reqid: reqid, [try target("c")])
+        let requests = played.requests
+        #expect(requests.map(\.answerLimit) == [Limits.runAnswerBytes, Limits.runAnswerBytes, Limits.pingAnswerBytes])
+        let budgets = try requests.map { try #require($0.budget) }
+        #expect(budgets[0] === budgets[1] && budgets[1] !== budgets[2])
+        #expect(budgets[0].take(Limits.callAnswerBytes))
+        #expect(!budgets[1].take(1))
+    }
+
     @Test("results stand in the order of the hosts, and no more than max_parallel are under way")
     func fanOut() async throws {
         let underway = Mutex((now: 0, most: 0))

@@ -66,6 +66,47 @@ import Testing
         try await server.stop()
     }
 
+    @Test(
+        "what comes before the answer and behind its last chunk is bounded",
+        arguments: [
+            String(repeating: "HTTP/1.1 100 Continue\r\n\r\n", count: 9),
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + String(repeating: "T: 1\r\n", count: 129),
+        ])
+    func boundsTheRest(text: String) {
+        var parser = ResponseParser(bodyLimit: 100)
+        parser.append(text.utf8)
+        #expect(throws: ResponseParser.Failure.self) { _ = try parser.next() }
+    }
+
+    @Test("an answer in chunks reads the same byte by byte")
+    func parsesByteByByte() throws {
+        var parser = ResponseParser(bodyLimit: 5)
+        var messages: [ResponseParser.Message] = []
+        let text =
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nA: b\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\nT: 1\r\n\r\n"
+        for byte in text.utf8 {
+            parser.append(CollectionOfOne(byte))
+            if let message = try parser.next() { messages.append(message) }
+        }
+        #expect(messages.map { String(decoding: $0.body, as: UTF8.self) } == ["abcde"])
+        #expect(messages.first?.headers.map(\.name) == ["Transfer-Encoding", "A"])
+        #expect(parser.isBetweenResponses)
+    }
+
+    @Test("what many exchanges may receive together ends the one that goes over it")
+    func keepsToTheBudget() async throws {
+        let server = try await answer("HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        #expect(await plainClient { $0.admitBytes = { $0 < 10 } }.failure(with: local(server.port)) == .overBudget)
+        try await server.stop()
+    }
+
+    @Test("an answer that has begun must end in time, however it dribbles")
+    func boundsTheWhole() async throws {
+        let server = try await answer("HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nab", closes: .never)
+        #expect(await plainClient { $0.wholeTimeout = .milliseconds(20) }.failure(with: local(server.port)) == .timeout(.response))
+        try await server.stop()
+    }
+
     @Test("every split of two responses in a row reads the same")
     func parsesInPieces() throws {
         let bytes = Array("HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nabcHTTP/1.0 201 Created\r\nContent-Length: 2\r\n\r\nde".utf8)

@@ -58,6 +58,14 @@ enum Work: Hashable, Sendable {
         case .rotateSerial: "/rotate-serial"
         }
     }
+    /// What is read of one answer.
+    var answerLimit: Int {
+        switch self {
+        case .run, .result: Limits.runAnswerBytes
+        case .ping, .rotateSerial: Limits.pingAnswerBytes
+        case .capabilities: Limits.capabilitiesAnswerBytes
+        }
+    }
     /// Nil: a request without a body and without Content-Length (protocol page, 5.3).
     var body: JSONValue? {
         switch self {

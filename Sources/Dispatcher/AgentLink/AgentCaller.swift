@@ -17,6 +17,25 @@ package struct DialRequest: Sendable {
     package let method: String
     package let path: String
     package let body: [UInt8]?
+    /// Bytes of the answer's body that are read.
+    package let answerLimit: Int
+    /// What the answers of the whole call may bring; nil: no matter.
+    package let budget: AnswerBudget?
+}
+
+/// Bytes that the answers to one call may bring together: many agents must not fill a member's memory.
+package final class AnswerBudget: Sendable {
+    private let left: Mutex<Int>
+    package init(bytes: Int) { left = Mutex(bytes) }
+
+    /// False: not so many are left, and none were taken.
+    package func take(_ bytes: Int) -> Bool {
+        left.withLock { left in
+            guard bytes <= left else { return false }
+            left -= bytes
+            return true
+        }
+    }
 }
 
 package enum DialOutcome: Hashable, Sendable {
@@ -82,19 +101,20 @@ package struct AgentCaller: Sendable {
                 "\(LogLine("dispatch", ("SCRIPT", run.script), ("HOSTS", hosts), ("REQID", run.reqid), ("MODE", run.detached == true ? "async" : "sync")))"
             )
         }
+        let budget = AnswerBudget(bytes: Limits.callAnswerBytes)
         return await withTaskGroup(of: (Int, JSONValue).self) { group in
             var results = [JSONValue?](repeating: nil, count: targets.count)
             var next = 0
             while next < min(configuration.maxParallel, targets.count) {
                 let place = next
-                group.addTask { (place, await one(work, targets[place])) }
+                group.addTask { (place, await one(work, targets[place], budget)) }
                 next += 1
             }
             while let (place, result) = await group.next() {
                 results[place] = result
                 if next < targets.count {
                     let place = next
-                    group.addTask { (place, await one(work, targets[place])) }
+                    group.addTask { (place, await one(work, targets[place], budget)) }
                     next += 1
                 }
             }
@@ -102,14 +122,14 @@ package struct AgentCaller: Sendable {
         }
     }
 
-    private func one(_ work: Work, _ target: AgentTarget) async -> JSONValue {
-        if acquaintances.shouldAskVersion(of: target.name) {
+    private func one(_ work: Work, _ target: AgentTarget, _ budget: AnswerBudget) async -> JSONValue {
+        if acquaintances.shouldAskVersion(of: target) {
             let ping = Work.ping(reqid: work.reqid)
-            _ = await asked(ping, target)
+            _ = await asked(ping, target, budget)
         }
         let clock = ContinuousClock()
         let begin = clock.now
-        let exchange = await asked(work, target).exchange
+        let exchange = await asked(work, target, budget).exchange
         let elapsed = clock.now - begin
         let milliseconds = UInt64(elapsed.components.seconds) * 1_000 + UInt64(elapsed.components.attoseconds / 1_000_000_000_000_000)
         let result = work.result(host: target.name, exchange, rttMilliseconds: milliseconds)
@@ -118,8 +138,8 @@ package struct AgentCaller: Sendable {
     }
 
     /// Presents the identities in their order. Only a 403 `serial mismatch` leads to the next: it proves that nothing ran.
-    func asked(_ work: Work, _ target: AgentTarget) async -> Asked {
-        let asked = await exchange(work, target)
+    func asked(_ work: Work, _ target: AgentTarget, _ budget: AnswerBudget? = nil) async -> Asked {
+        let asked = await exchange(work, target, budget)
         learn(from: asked.exchange, work, target)
         if !asked.refused.isEmpty, let accepted = asked.accepted, let key = target.key { observe(key, accepted, asked.refused) }
         return asked
@@ -134,18 +154,19 @@ package struct AgentCaller: Sendable {
         var refused: [SerialNumber] = []
     }
 
-    private func exchange(_ work: Work, _ target: AgentTarget) async -> Asked {
+    private func exchange(_ work: Work, _ target: AgentTarget, _ budget: AnswerBudget?) async -> Asked {
         var refused: [SerialNumber] = []
         var last = Exchange.failed(.notReached("this cluster has no dispatcher identity that could be presented"))
         for identity in target.identities {
-            if case .wait(let milliseconds) = acquaintances.take(target.name) {
+            if case .wait(let milliseconds) = acquaintances.take(target) {
                 // A second identity that the budget forbids does not hide what the first was answered.
                 if case .answered = last { return Asked(exchange: last, refused: refused) }
                 return Asked(exchange: .failed(.budgetSpent(retryAfterSeconds: (milliseconds + 999) / 1_000)), refused: refused)
             }
             let request = DialRequest(
-                address: target.address, port: target.port, identity: identity, method: work.method, path: work.path, body: work.body?.bytes
-            )
+                address: target.address, port: target.port, identity: identity, method: work.method, path: work.path,
+                body: work.body?.bytes,
+                answerLimit: work.answerLimit, budget: budget)
             last = outcome(await dial(request), work)
             guard isTurnedAway(last, work) else { return Asked(exchange: last, accepted: isLetIn(last) ? identity : nil, refused: refused) }
             refused.append(identity)
@@ -185,8 +206,10 @@ package struct AgentCaller: Sendable {
         switch work {
         case .run, .result, .rotateSerial: return
         case .ping, .capabilities:
-            guard case .answered(200, let body) = exchange, let version = JSONValue(bytes: body)?["version"]?.scalarText else { return }
-            acquaintances.learn(version: version, of: target.name)
+            guard case .answered(200, let body) = exchange, let version = JSONValue(bytes: body)?["version"]?.scalarText,
+                version.utf8.count <= Limits.versionBytes
+            else { return }
+            acquaintances.learn(version: version, of: target)
         }
     }
 
@@ -216,8 +239,14 @@ package struct AgentCaller: Sendable {
 private final class Acquaintances: Sendable {
     private struct Known {
         var budget = ConnectionBudget()
-        var versions: [AgentName: String] = [:]
+        /// Of the agent that was paired then: another one may stand under the name tomorrow.
+        var versions: [AgentName: (key: AgentKey?, text: String)] = [:]
         var dialsBeforeVersion: [AgentName: Int] = [:]
+
+        func version(of target: AgentTarget) -> String? {
+            guard let version = versions[target.name], version.key == target.key else { return nil }
+            return version.text
+        }
     }
     private static let dialsBeforeAsking = 4
     private let known = Mutex(Known())
@@ -235,15 +264,15 @@ private final class Acquaintances: Sendable {
         case wait(milliseconds: UInt64)
     }
 
-    func take(_ name: AgentName) -> Verdict {
+    func take(_ target: AgentTarget) -> Verdict {
         let now = milliseconds()
         return known.withLock { known in
-            if let version = known.versions[name] {
+            if let version = known.version(of: target) {
                 if isCea(version) { return .granted }
             } else {
-                known.dialsBeforeVersion[name, default: 0] += 1
+                known.dialsBeforeVersion[target.name, default: 0] += 1
             }
-            if case .wait(let until) = known.budget.take(agent: name.text, source: source, nowMilliseconds: now) {
+            if case .wait(let until) = known.budget.take(agent: target.name.text, source: source, nowMilliseconds: now) {
                 return .wait(milliseconds: until > now ? until - now : 1)
             }
             known.budget.forgetOld(nowMilliseconds: now)
@@ -252,18 +281,20 @@ private final class Acquaintances: Sendable {
     }
 
     /// Whether enough connections were made to an agent of unknown version that one is worth spending on the question.
-    func shouldAskVersion(of name: AgentName) -> Bool {
+    func shouldAskVersion(of target: AgentTarget) -> Bool {
         known.withLock { known in
-            guard known.versions[name] == nil, known.dialsBeforeVersion[name, default: 0] >= Self.dialsBeforeAsking else { return false }
-            known.dialsBeforeVersion[name] = 0
+            guard known.version(of: target) == nil, known.dialsBeforeVersion[target.name, default: 0] >= Self.dialsBeforeAsking else {
+                return false
+            }
+            known.dialsBeforeVersion[target.name] = 0
             return true
         }
     }
 
-    func learn(version: String, of name: AgentName) {
+    func learn(version: String, of target: AgentTarget) {
         known.withLock {
-            $0.versions[name] = version
-            $0.dialsBeforeVersion[name] = nil
+            $0.versions[target.name] = (target.key, version)
+            $0.dialsBeforeVersion[target.name] = nil
         }
     }
 

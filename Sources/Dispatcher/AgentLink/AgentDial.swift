@@ -22,7 +22,8 @@ package func agentDial(
     settings.connectTimeout = .seconds(min(10, configuration.readTimeoutSeconds))
     // One process of an old agent makes all its handshakes, one after the other: it may be busy with somebody else's.
     settings.handshakeTimeout = .seconds(min(20, configuration.readTimeoutSeconds))
-    settings.responseLimit = Limits.answerBytes
+    // An answer that has begun arrives; one that dribbles to keep a place is nobody's.
+    settings.wholeTimeout = .seconds(2 * configuration.readTimeoutSeconds)
     return { [settings] request in
         let presented: TLSIdentity
         do {
@@ -30,6 +31,9 @@ package func agentDial(
         } catch {
             return .notSent("cannot present the dispatcher identity \(request.identity): \(error)")
         }
+        var settings = settings
+        settings.responseLimit = request.answerLimit
+        if let budget = request.budget { settings.admitBytes = { budget.take($0) } }
         let client = OneRequestClient(group: group, tls: TLSClient(identity: presented, policy: policy), settings: settings)
         let outgoing = OutgoingRequest(method: request.method, path: request.path, body: request.body)
         do throws(ExchangeFailure) {
@@ -57,6 +61,8 @@ private func outcome(of failure: ExchangeFailure, _ request: DialRequest) -> Dia
         return .notSent("\(place) closed the connection in the handshake (an agent that refuses our address does so)")
     case .closedWithoutResponse(requestSent: true):
         return .sentWithoutAnswer("the agent closed the connection without an answer")
+    case .overBudget:
+        return .sentWithoutAnswer("the answers to this call are together larger than \(Limits.callAnswerBytes) bytes; this one was dropped")
     case .denied, .local, .tooLarge, .malformed, .cancelled:
         return failure.requestSent ? .sentWithoutAnswer(failure.description) : .notSent(failure.description)
     }
