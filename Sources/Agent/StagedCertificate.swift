@@ -15,7 +15,7 @@ package struct StagedCertificate: Sendable {
     /// Why a certificate is not taken, in the original's words.
     package struct Refusal: Error, Sendable { package let text: String }
 
-    /// Accepted only if it chains to our CA and carries our key.
+    /// Accepted only if it chains to our CA, carries our key and is good for longer than the live one.
     package func stage(_ pem: String, nowSeconds: Int64) throws(Refusal) {
         guard !pem.isEmpty else { throw Refusal(text: AgentErrors.certRequired) }
         let certificate = try check(Array(pem.utf8), nowSeconds)
@@ -41,6 +41,11 @@ package struct StagedCertificate: Sendable {
             throw Refusal(text: AgentErrors.renewedDoesNotVerify)
         }
         guard key.matches(certificate) else { throw Refusal(text: AgentErrors.renewedKeyMismatch) }
+        // Neither port nor map protects this way in: whoever kept an old certificate of ours must not be able to bring it back. One that
+        // cannot be read is no reason to refuse a good one.
+        if let live = try? AgentFiles.readIfPresent(configuration.cert), let live = try? Certificate(pem: live) {
+            guard certificate.notAfter > live.notAfter else { throw Refusal(text: AgentErrors.renewedNotLater) }
+        }
         return certificate
     }
 

@@ -33,6 +33,7 @@ package enum AgentErrors {
     package static func caNotFound(_ path: String) -> String { "CA cert not found at '\(path)'" }
     package static func keyNotFound(_ path: String) -> String { "agent key not found at '\(path)'" }
     package static let renewedDoesNotVerify = "renewed cert does not verify against the agent CA"
+    package static let renewedNotLater = "renewed cert does not expire later than the live cert"
     package static let renewedKeyMismatch = "renewed cert public key does not match the agent key"
     package static func couldNotStage(_ reason: String) -> String { "could not stage cert: \(reason)" }
     // The hook's verdicts by exit code (12).

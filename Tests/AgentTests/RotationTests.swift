@@ -103,10 +103,12 @@ import Transport
         #expect(wrongKey["error"] == "renewed cert public key does not match the agent key")
         let foreign = try await complete(TestFleet.certificate(request, "5ca0000000000002", TestFleet.authority("ctrl-exec CA")))
         #expect(foreign["error"] == "renewed cert does not verify against the agent CA")
+        let earlier = try await complete(TestFleet.certificate(request, "5ca0000000000002", agent.fleet.authority, lifetime: 30_000))
+        #expect(earlier["error"] == "renewed cert does not expire later than the live cert")
         #expect(try await agent.post("/renew-complete", "{}")["error"] == "cert required")
         #expect(try await agent.post("/ping", "{}")["staged"] == "0")
 
-        let staged = try await complete(TestFleet.certificate(request, "5ca0000000000002", agent.fleet.authority))
+        let staged = try await complete(TestFleet.certificate(request, "5ca0000000000002", agent.fleet.authority, lifetime: 50_000))
         #expect(String(decoding: staged.bytes, as: UTF8.self) == #"{"reqid":"r1","staged":true,"status":"ok"}"#)
         #expect(try await agent.post("/ping", "{}")["staged"] == "1")
         #expect(agent.state.current.identity.certificate.serial.hexadecimal == "5ca0000000000001")
@@ -114,6 +116,18 @@ import Transport
 
         let again = try await TestAgent(in: agent.directory, of: agent.fleet)
         #expect(again.state.current.identity.certificate.serial.hexadecimal == "5ca0000000000002")
+        #expect(try await again.post("/ping", "{}")["staged"] == "0")
+        await again.stop()
+    }
+
+    @Test("a staged certificate that ends before the live one is not adopted") func olderStaged() async throws {
+        let agent = try await TestAgent()
+        await agent.stop()
+        let request = try CertificateRequest.make(key: agent.state.current.identity.key, commonName: "agent.example")
+        let older = try TestFleet.certificate(request, "5ca0000000000002", agent.fleet.authority, lifetime: 30_000)
+        try AgentFiles.replace(agent.state.configuration.stagedCertificate, with: older.pem, mode: 0o640)
+        let again = try await TestAgent(in: agent.directory, of: agent.fleet)
+        #expect(again.state.current.identity.certificate.serial.hexadecimal == "5ca0000000000001")
         #expect(try await again.post("/ping", "{}")["staged"] == "0")
         await again.stop()
     }

@@ -54,10 +54,13 @@ struct TestFleet: Sendable {
         return try TLSIdentity(chain: [certificate(.make(key: key, commonName: name), serial, authority)], key: key)
     }
 
-    static func certificate(_ request: CertificateRequest, _ serial: String, _ authority: Authority) throws -> Certificate {
+    /// - Parameter lifetime: in seconds; less than the authority's, so that a renewed one can be good for longer.
+    static func certificate(
+        _ request: CertificateRequest, _ serial: String, _ authority: Authority, lifetime: Int64 = 40_000
+    ) throws -> Certificate {
         try authority.issue(
             request, subject: request.commonName ?? "", serial: unwrapped(SerialNumber(hexadecimal: serial)), role: nil, usage: .both,
-            notBefore: wallClockSeconds() - 300, notAfter: wallClockSeconds() + 86_400)
+            notBefore: wallClockSeconds() - 300, notAfter: wallClockSeconds() + lifetime)
     }
 }
 
