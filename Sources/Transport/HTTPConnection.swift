@@ -143,9 +143,12 @@ final class HTTPConnection: ChannelInboundHandler {
         let writer = ResponseWriter(
             channel: context.channel, withoutBody: head.method == .HEAD, writeTimeout: configuration.limits.writeTimeout)
         let handler = handler
+        let registry = registry
+        let channel = context.channel
         Task {
             await handler(request, writer)
             writer.handlerReturned()
+            registry.served(channel)
         }
     }
 
@@ -184,8 +187,25 @@ final class HTTPConnection: ChannelInboundHandler {
     /// Answers before the request was read, and gives the peer a moment to take the answer.
     private func refuse(_ status: Int, _ error: String, _ context: ChannelHandlerContext) {
         state = .lingering
+        guard let response = configuration.earlyRefusal else {
+            return refuse(with: HTTPResponse(status: status, json: Array("{\"error\":\"\(error)\"}".utf8)), context)
+        }
+        schedule(configuration.limits.requestTimeout, context) { connection, context in connection.close(context) }
+        let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+        let loop = context.eventLoop
+        Task {
+            let response = await response(status, error)
+            loop.execute {
+                let (connection, context) = bound.value
+                connection.refuse(with: response, context)
+            }
+        }
+    }
+
+    private func refuse(with response: HTTPResponse, _ context: ChannelHandlerContext) {
+        guard case .lingering = state else { return }
         var buffer = context.channel.allocator.buffer(capacity: 256)
-        HTTPResponse(status: status, json: Array("{\"error\":\"\(error)\"}".utf8)).write(into: &buffer, withoutBody: false)
+        response.write(into: &buffer, withoutBody: false)
         context.writeAndFlush(wrapOutboundOut(buffer), promise: nil)
         schedule(configuration.limits.lingerTimeout, context) { connection, context in connection.close(context) }
     }
@@ -213,9 +233,28 @@ final class HTTPConnection: ChannelInboundHandler {
     private func readCredentials(_ context: ChannelHandlerContext) {
         guard let provider = context.channel as? any SocketOptionProvider else { return }
         let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
-        let read: EventLoopFuture<UnixCredentials> = provider.unsafeGetSocketOption(
+        // On the loop the answers are there at once; on a socket that is not unix there are none.
+        let user: EventLoopFuture<PeerUser> = provider.unsafeGetSocketOption(
             level: NIOBSDSocket.OptionLevel.socket, name: NIOBSDSocket.Option(rawValue: SO_PEERCRED))
-        // On the loop the answer is there at once; on a socket that is not unix there is none.
-        read.whenSuccess { bound.value.credentials = $0 }
+        user.whenSuccess { bound.value.credentials = UnixCredentials(pid: $0.pid, uid: $0.uid, gid: $0.gid) }
+        let groups: EventLoopFuture<SIMD64<UInt32>> = provider.unsafeGetSocketOption(
+            level: NIOBSDSocket.OptionLevel.socket, name: NIOBSDSocket.Option(rawValue: peerGroupsOption))
+        groups.whenSuccess { groups in
+            // What the kernel did not fill is 0; group 0 counts only as the process's own.
+            let filled = (0..<64).map { groups[$0] }.filter { $0 != 0 }
+            bound.value.credentials = bound.value.credentials.map {
+                UnixCredentials(pid: $0.pid, uid: $0.uid, gid: $0.gid, groups: filled)
+            }
+        }
     }
+}
+
+/// `SO_PEERGROUPS` of Linux, which the C library's module does not carry.
+private let peerGroupsOption: CInt = 59
+
+/// The kernel's `struct ucred`.
+private struct PeerUser: Sendable {
+    let pid: Int32
+    let uid: UInt32
+    let gid: UInt32
 }

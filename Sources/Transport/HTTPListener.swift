@@ -22,6 +22,7 @@ package struct HTTPLimits: Sendable {
     package var writeTimeout = TimeAmount.seconds(30)
     /// After an early refusal, so that the peer can read it before its unread bytes reset the connection.
     package var lingerTimeout = TimeAmount.seconds(1)
+    /// Open, or with a request that is still being worked on for a client that may have gone.
     package var connections = 512
     package var connectionsPerAddress = 64
 
@@ -67,6 +68,9 @@ package struct HTTPListenerConfiguration: Sendable {
     package var admitAddress: @Sendable (RemoteAddress) -> Bool = { _ in true }
     /// Asked after the handshake, before the request is read; no: closed without a response, as agents do (protocol page, 5.3).
     package var admitPeer: @Sendable (RemoteAddress, Peer?) -> Bool = { _, _ in true }
+    /// What is answered to a request that was not read to its end (400, 403, 413, 431), from status and reason; nil: `{"error":…}`, as
+    /// ctrl-exec's agents do.
+    package var earlyRefusal: (@Sendable (Int, String) async -> HTTPResponse)?
     /// Probes that close without a byte are not reported.
     package var report: @Sendable (ConnectionIncident) -> Void = { _ in }
 
@@ -203,19 +207,27 @@ final class ConnectionRegistry: Sendable {
     private struct Entry {
         let channel: any Channel
         let ip: String?
+        /// A request is in its handler's hands: it costs us something until the handler has returned, whether or not the client waits.
         var isServing = false
+        var isClosed = false
     }
     private struct State {
         var entries: [ObjectIdentifier: Entry] = [:]
         var perAddress: [String: Int] = [:]
         var empty: EventLoopPromise<Void>?
+
+        mutating func remove(_ id: ObjectIdentifier) {
+            guard let entry = entries.removeValue(forKey: id), let ip = entry.ip else { return }
+            let left = perAddress[ip, default: 1] - 1
+            perAddress[ip] = left > 0 ? left : nil
+        }
     }
     private let limits: HTTPLimits
     private let state = Mutex(State())
 
     init(limits: HTTPLimits) { self.limits = limits }
 
-    var count: Int { state.withLock { $0.entries.count } }
+    var count: Int { state.withLock { $0.entries.values.count { !$0.isClosed } } }
 
     /// False if there are too many already, or the port is closing.
     func admit(_ channel: any Channel, from address: RemoteAddress) -> Bool {
@@ -229,17 +241,26 @@ final class ConnectionRegistry: Sendable {
             state.entries[id] = Entry(channel: channel, ip: address.ip)
             return true
         }
-        if admitted { channel.closeFuture.whenComplete { [self] _ in remove(id) } }
+        if admitted { channel.closeFuture.whenComplete { [self] _ in closed(id) } }
         return admitted
     }
 
     /// The request is complete: the connection survives a graceful stop until it is answered.
     func serves(_ channel: any Channel) { state.withLock { $0.entries[ObjectIdentifier(channel)]?.isServing = true } }
 
+    /// The handler has returned: now, or when the connection is closed, its place is free.
+    func served(_ channel: any Channel) {
+        let id = ObjectIdentifier(channel)
+        state.withLock { state in
+            state.entries[id]?.isServing = false
+            if state.entries[id]?.isClosed == true { state.remove(id) }
+        }
+    }
+
     func drain(_ empty: EventLoopPromise<Void>) {
         let waiting = state.withLock { state in
             state.empty = empty
-            return state.entries.values.filter { !$0.isServing }.map(\.channel)
+            return state.entries.values.filter { !$0.isServing && !$0.isClosed }.map(\.channel)
         }
         for channel in waiting { channel.close(promise: nil) }
         succeedIfEmpty()
@@ -249,14 +270,16 @@ final class ConnectionRegistry: Sendable {
         for channel in state.withLock({ $0.entries.values.map(\.channel) }) { channel.close(promise: nil) }
     }
 
-    private func remove(_ id: ObjectIdentifier) {
+    private func closed(_ id: ObjectIdentifier) {
         state.withLock { state in
-            guard let entry = state.entries.removeValue(forKey: id), let ip = entry.ip else { return }
-            let left = state.perAddress[ip, default: 1] - 1
-            state.perAddress[ip] = left > 0 ? left : nil
+            if state.entries[id]?.isServing == true {
+                state.entries[id]?.isClosed = true
+            } else {
+                state.remove(id)
+            }
         }
         succeedIfEmpty()
     }
 
-    private func succeedIfEmpty() { state.withLock { $0.entries.isEmpty ? $0.empty : nil }?.succeed(()) }
+    private func succeedIfEmpty() { state.withLock { $0.entries.values.allSatisfy(\.isClosed) ? $0.empty : nil }?.succeed(()) }
 }

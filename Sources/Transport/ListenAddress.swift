@@ -9,7 +9,7 @@ import NIOPosix
 package enum ListenAddress: Hashable, Sendable, CustomStringConvertible {
     /// Port 0: any free one.
     case tcp(host: String, port: Int)
-    /// An existing socket file is replaced: whoever calls holds the lock of the directory that proves its owner gone.
+    /// An existing socket file is replaced if nobody answers there.
     case unix(path: String, mode: UInt32, group: UInt32?)
     case inherited(descriptor: Int32)
 
@@ -74,6 +74,11 @@ private func boundUnixSocket(path: String, mode: UInt32, group: UInt32?) throws 
             guard status.st_mode & S_IFMT == S_IFSOCK else {
                 throw ListenFailure("cannot listen on \(path): a file that is no socket is there")
             }
+            guard !isAnswered(address) else {
+                throw ListenFailure(
+                    "cannot listen on \(path): another process answers there (stop it first, or give this one another socket)",
+                    isInUse: true)
+            }
             guard unlink(path) == 0 else { throw failure("cannot remove the old socket") }
         }
         // Linux gives the file the mode of the socket: no moment at which others could connect.
@@ -89,4 +94,15 @@ private func boundUnixSocket(path: String, mode: UInt32, group: UInt32?) throws 
         close(descriptor)
         throw error
     }
+}
+
+/// Whether somebody listens at the unix socket. One whose queue is full, or that we may not connect to, counts as living too.
+private func isAnswered(_ address: sockaddr_un) -> Bool {
+    let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue) | Int32(SOCK_NONBLOCK.rawValue), 0)
+    guard descriptor >= 0 else { return true }
+    defer { close(descriptor) }
+    let connected = withUnsafePointer(to: address) {
+        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size)) }
+    }
+    return connected == 0 || (errno != ECONNREFUSED && errno != ENOENT)
 }

@@ -25,14 +25,16 @@ package struct RemoteAddress: Hashable, Sendable, CustomStringConvertible {
 
 /// The process at the other end of a unix socket, as the kernel says (`SO_PEERCRED`).
 package struct UnixCredentials: Hashable, Sendable {
-    // In the order of the kernel's `struct ucred`, which is read into this.
     package let pid: Int32
     package let uid: UInt32
     package let gid: UInt32
+    /// The further groups of its user (`SO_PEERGROUPS`); empty if there are more than fit.
+    package let groups: [UInt32]
 
-    package init(pid: Int32, uid: UInt32, gid: UInt32) {
+    package init(pid: Int32, uid: UInt32, gid: UInt32, groups: [UInt32] = []) {
         self.pid = pid
         self.uid = uid
         self.gid = gid
+        self.groups = groups
     }
 }

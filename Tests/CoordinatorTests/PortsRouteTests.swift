@@ -116,6 +116,23 @@ struct PortsRouteTests {
         }
     }
 
+    @Test("the control socket serves whoever belongs to its group")
+    func socketGroup() throws {
+        let cluster = try #require(ClusterID(bytes: Array(0..<16)))
+        let route = try #require(Routes.find(method: "GET", path: "/v1/status", on: .controlSocket)?.route)
+        func decide(_ groups: [UInt32], _ group: UInt32?) -> Authorisation {
+            Authorisation.decide(
+                .localUser(uid: 1000, groups: groups), route: route, port: .controlSocket, cluster: cluster, owner: 990, group: group)
+        }
+        #expect(decide([1000, 27], 27) == .allowed(.localUser(uid: 1000)))
+        for refused in [decide([1000], 27), decide([1000, 27], nil), decide([], 27)] {
+            guard case .refused(403, _) = refused else {
+                Issue.record("\(refused)")
+                continue
+            }
+        }
+    }
+
     @Test("a braced segment matches one segment that is not empty")
     func parameters() {
         #expect(Routes.find(method: "DELETE", path: "/v1/agents/web-1", on: .operations)?.parameter == "web-1")

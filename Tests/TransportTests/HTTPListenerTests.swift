@@ -113,6 +113,42 @@ import Testing
         await port.stop()
     }
 
+    @Test("an early refusal is said in the port's own words where it has some")
+    func ownRefusal() async throws {
+        let port = try await TestListener(configure: {
+            $0.earlyRefusal = { HTTPResponse(status: $0, json: Array("{\"no\":\"\($1)\"}".utf8), headers: [("X-Member", "a")]) }
+        })
+        let answer = try await raw(["nonsense\r\n\r\n"], to: port.port)
+        #expect(answer.hasPrefix("HTTP/1.0 400 ") && answer.contains("\r\nX-Member: a\r\n") && answer.hasSuffix("{\"no\":\"bad request\"}"))
+        await port.stop()
+    }
+
+    @Test("a request that is worked on keeps its place, also when its client is gone")
+    func workKeepsItsPlace() async throws {
+        let (begun, begins) = AsyncStream.makeStream(of: Void.self)
+        let (ended, ends) = AsyncStream.makeStream(of: Void.self)
+        let isFirst = Box(true)
+        let port = try await TestListener(
+            configure: { $0.limits.connections = 1 },
+            handler: { _, writer in
+                guard isFirst.value else { return _ = await writer.send(HTTPResponse(status: 200, json: [])) }
+                isFirst.value = false
+                await writer.closed
+                begins.yield()
+                for await _ in ended { break }
+            })
+        let gone = try await ClientBootstrap(group: group).connect(host: "127.0.0.1", port: port.port).get()
+        try await gone.writeAndFlush(ByteBuffer(string: "GET / HTTP/1.0\r\n\r\n"))
+        try await gone.close()
+        for await _ in begun { break }
+        #expect(try await raw(["GET / HTTP/1.0\r\n\r\n"], to: port.port) == "")
+        #expect(await port.nextIncident()?.kind == .tooManyConnections)
+        ends.yield()
+        // The place is free as soon as the handler has returned, which nobody tells us.
+        while try await raw(["GET / HTTP/1.0\r\n\r\n"], to: port.port) == "" { await Task.yield() }
+        await port.stop()
+    }
+
     @Test("a client that does not finish its handshake is closed at the deadline")
     func slowHandshake() async throws {
         let fleet = try Fleet()
@@ -275,7 +311,14 @@ import Testing
         #expect(stat(path, &status) == 0)
         #expect(status.st_mode & 0o777 == 0o660)
         #expect(try await plainClient().exchange(ping, with: .unix(path: path)).status == 200)
-        #expect(port.requests.value.first?.unixCredentials == UnixCredentials(pid: getpid(), uid: getuid(), gid: getgid()))
+        let credentials = try #require(port.requests.value.first?.unixCredentials)
+        #expect(credentials.pid == getpid() && credentials.uid == getuid() && credentials.gid == getgid())
+        var groups = [gid_t](repeating: 0, count: 256)
+        groups = Array(groups[..<Int(getgroups(256, &groups))])
+        #expect(Set(credentials.groups) == Set(groups.filter { $0 != 0 }))
+        // A second owner does not take the living one's place.
+        await #expect { _ = try await TestListener(address: address) } throws: { ($0 as? ListenFailure)?.isInUse == true }
+        #expect(try await plainClient().exchange(ping, with: .unix(path: path)).status == 200)
         #expect(port.requests.value.first?.remoteAddress.ip == nil)
         await port.stop()
 

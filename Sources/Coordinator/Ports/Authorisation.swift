@@ -15,14 +15,14 @@ package enum PortCaller: Hashable, Sendable, CustomStringConvertible {
     /// A certificate whose chain leads to the cluster CA.
     case certificate(CertificateRole?, SerialNumber)
     /// The peer credentials of a process on this host.
-    case localUser(uid: UInt32)
+    case localUser(uid: UInt32, groups: [UInt32] = [])
 
     /// For the log.
     package var description: String {
         switch self {
         case .nobody: "nobody"
         case .certificate(let role, let serial): "\(role?.description ?? "no role") (\(serial))"
-        case .localUser(let uid): "uid \(uid)"
+        case .localUser(let uid, _): "uid \(uid)"
         }
     }
 }
@@ -38,7 +38,10 @@ package enum Authorisation: Hashable, Sendable {
     ///   - route: what is asked; nil if the port has no such route, which a stranger is not told.
     ///   - cluster: this cluster's id; a role of another cluster is none.
     ///   - owner: the uid as which the member runs.
-    package static func decide(_ caller: PortCaller, route: Route?, port: Port, cluster: ClusterID, owner: UInt32) -> Authorisation {
+    ///   - group: the group that may use the control socket; nil: none.
+    package static func decide(
+        _ caller: PortCaller, route: Route?, port: Port, cluster: ClusterID, owner: UInt32, group: UInt32? = nil
+    ) -> Authorisation {
         if let route, route.roles.contains(.anybody) { return .allowed(nil) }
         // 7445 denies everything but health until a hook is configured, in ctrl-exec's words (protocol page, 12).
         guard port != .api else { return .refused(status: 403, "no auth hook configured") }
@@ -53,9 +56,11 @@ package enum Authorisation: Hashable, Sendable {
                 return .refused(status: 403, "not allowed: \(owner) of this cluster's CA is not an operator's certificate")
             }
             return .ifOperatorStands(name, serial)
-        case .localUser(let uid):
-            guard uid == 0 || uid == owner, route?.roles.contains(.localUser) ?? true else {
-                return .refused(status: 403, "not allowed: the control socket serves root and uid \(owner), not uid \(uid)")
+        case .localUser(let uid, let groups):
+            let isOfGroup = group.map(groups.contains) ?? false
+            guard uid == 0 || uid == owner || isOfGroup, route?.roles.contains(.localUser) ?? true else {
+                let served = "root, uid \(owner)\(group.map { " and group \($0)" } ?? "")"
+                return .refused(status: 403, "not allowed: the control socket serves \(served), not uid \(uid)")
             }
             return .allowed(.localUser(uid: uid))
         }

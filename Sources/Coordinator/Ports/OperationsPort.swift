@@ -37,6 +37,16 @@ enum OperationsPort {
 }
 
 extension PortFront {
+    /// What is answered before a request was read to its end.
+    func earlyRefusal(on port: Port) -> @Sendable (Int, String) async -> HTTPResponse {
+        { status, error in
+            var response = PortResponse.failure(status, error)
+            if port == .api { response.body = response.body.with(["code": .integer(1)]) }
+            response.headers += Self.headers(await member.glance())
+            return HTTPResponse(response)
+        }
+    }
+
     /// Serves one request of a listener.
     func handler(on port: Port) -> HTTPListener.Handler {
         { request, writer in
@@ -50,7 +60,7 @@ extension PortRequest {
     init(_ request: HTTPRequest) {
         let caller: PortCaller =
             if let credentials = request.unixCredentials {
-                .localUser(uid: credentials.uid)
+                .localUser(uid: credentials.uid, groups: [credentials.gid] + credentials.groups)
             } else if let peer = request.peer {
                 .certificate(peer.role, peer.serial)
             } else {

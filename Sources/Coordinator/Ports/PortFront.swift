@@ -69,13 +69,17 @@ package struct PortFront: Sendable {
     let cluster: ClusterID
     /// The uid as which the member runs.
     let owner: UInt32
+    /// The group of the control socket, as it is now.
+    let group: @Sendable () -> UInt32?
     let version: String
     let served: ServedOnce
     let logger: Logger
 
     package init(
-        member: any MemberFront, agents: AgentCaller, cluster: ClusterID, owner: UInt32, version: String, logger: Logger
+        member: any MemberFront, agents: AgentCaller, cluster: ClusterID, owner: UInt32, group: @escaping @Sendable () -> UInt32? = { nil },
+        version: String, logger: Logger
     ) {
+        self.group = group
         self.member = member
         self.agents = agents
         self.cluster = cluster
@@ -86,6 +90,14 @@ package struct PortFront: Sendable {
     }
 
     package func respond(_ request: PortRequest, on port: Port) async -> PortResponse {
+        if let (route, _) = Routes.find(method: request.method, path: request.path, on: port), route.kind == .health {
+            // Answer and headers from one look, and nothing is awaited after it: a lease is good for the moment only.
+            let glance = await member.glance()
+            if glance.isReady { served.mark() }
+            var response = health(route.endpoint, glance: glance)
+            response.headers += Self.headers(glance)
+            return response
+        }
         let glance = await member.glance()
         if glance.isReady { served.mark() }
         var response = await answer(request, on: port, glance: glance)
@@ -96,18 +108,21 @@ package struct PortFront: Sendable {
             // Reads may be polled.
             logger.log(level: request.method == "GET" && response.status < 400 ? .debug : .info, "\(line)")
         }
-        let after = await member.glance()
-        response.headers += [
-            PortResponse.Header("X-Ced-Member", after.member.name), PortResponse.Header("X-Ced-Leader", after.leader?.name ?? ""),
-            PortResponse.Header("X-Ced-Term", after.term.description),
-        ]
+        response.headers += Self.headers(await member.glance())
         return response
+    }
+
+    static func headers(_ glance: MemberGlance) -> [PortResponse.Header] {
+        [
+            PortResponse.Header("X-Ced-Member", glance.member.name), PortResponse.Header("X-Ced-Leader", glance.leader?.name ?? ""),
+            PortResponse.Header("X-Ced-Term", glance.term.description),
+        ]
     }
 
     private func answer(_ request: PortRequest, on port: Port, glance: MemberGlance) async -> PortResponse {
         let found = Routes.find(method: request.method, path: request.path, on: port)
         let principal: Principal?
-        switch Authorisation.decide(request.caller, route: found?.route, port: port, cluster: cluster, owner: owner) {
+        switch Authorisation.decide(request.caller, route: found?.route, port: port, cluster: cluster, owner: owner, group: group()) {
         case .refused(let status, let reason):
             return refusal(status, reason, request, on: port)
         case .allowed(let known): principal = known

@@ -78,13 +78,17 @@ package final class Ports: Sendable {
                 configuration: configuration.agentLink, fleetRoots: fleetRoots, group: group,
                 identity: { serial in try front.dispatcherIdentity(serial) }))
         let portFront = PortFront(
-            member: front, agents: agents, cluster: state.genesis.cluster, owner: configuration.owner, version: configuration.version,
-            logger: logger)
+            member: front, agents: agents, cluster: state.genesis.cluster, owner: configuration.owner,
+            group: { [socket = configuration.controlSocket] in groupThatMayWrite(socket) }, version: configuration.version, logger: logger)
         let presented = PresentedIdentity(state)
         let pairingPort = PairingPort(member: front, logger: logger)
 
         var opened: [HTTPListener] = []
-        func open(_ configuration: HTTPListenerConfiguration, _ handler: @escaping HTTPListener.Handler) async throws -> HTTPListener {
+        func open(
+            _ configuration: HTTPListenerConfiguration, as port: Port? = nil, _ handler: @escaping HTTPListener.Handler
+        ) async throws -> HTTPListener {
+            var configuration = configuration
+            if let port { configuration.earlyRefusal = portFront.earlyRefusal(on: port) }
             do {
                 let listener = try await HTTPListener.start(configuration, on: group, handler: handler)
                 opened.append(listener)
@@ -96,14 +100,15 @@ package final class Ports: Sendable {
         }
         let operations = try await open(
             OperationsPort.configuration(configuration.operations, identity: identity, clusterRoots: clusterRoots, logger: logger),
-            portFront.handler(on: .operations))
+            as: .operations, portFront.handler(on: .operations))
         let pairing = try await open(
             PairingPort.configuration(
                 configuration.pairing, identity: { try front.dispatcherIdentity(presented.serial()) }, logger: logger),
             { await pairingPort.handle($0, $1) })
-        let api = try await open(ApiPort.configuration(configuration.api, logger: logger), portFront.handler(on: .api))
+        let api = try await open(ApiPort.configuration(configuration.api, logger: logger), as: .api, portFront.handler(on: .api))
         let controlSocket = try await open(
-            OperationsPort.controlSocket(configuration.controlSocket, logger: logger), portFront.handler(on: .controlSocket))
+            OperationsPort.controlSocket(configuration.controlSocket, logger: logger), as: .controlSocket,
+            portFront.handler(on: .controlSocket))
         let watch = Task {
             // Notes once that the member was ready, and follows the identity that 7444 presents. Ends when it is cancelled.
             while !Task.isCancelled {
@@ -123,6 +128,14 @@ package final class Ports: Sendable {
             group.addTask { await self.pairing.stop(drain: .zero) }
         }
     }
+}
+
+/// The group to which the file mode opens a unix socket.
+private func groupThatMayWrite(_ address: ListenAddress) -> UInt32? {
+    guard case .unix(let path, _, _) = address else { return nil }
+    var status = stat()
+    guard lstat(path, &status) == 0, status.st_mode & S_IWGRP != 0 else { return nil }
+    return status.st_gid
 }
 
 /// The serial of the dispatcher identity that 7444 presents: the current one.

@@ -19,7 +19,7 @@ package enum CallerRole: String, Hashable, Sendable, CaseIterable {
     case anybody
     /// A certificate of the cluster CA with an operator's role.
     case `operator`
-    /// Root, or the user as whom the member runs, on its own host.
+    /// Root, the user as whom the member runs, or the control socket's group, on its own host.
     case localUser = "local-user"
 }
 
