@@ -103,8 +103,10 @@ struct Client {
     }
 
     /// What happens once in the cluster, however often it is asked for under one request id.
+    ///
+    /// - Parameter isProtected: false for what does not pass through the log and so knows no request id: it is asked for once only.
     func exclusive(
-        _ method: String, _ path: String, _ body: JSONValue, _ options: RequestOptions, madeID: String? = nil
+        _ method: String, _ path: String, _ body: JSONValue, _ options: RequestOptions, madeID: String? = nil, isProtected: Bool = true
     ) async throws(ClientFailure) -> JSONValue {
         let id: String
         if let known = options.requestID ?? madeID { id = known } else { id = try Self.newRequestID() }
@@ -114,20 +116,35 @@ struct Client {
                 let headers = [attempts.header, (name: "Idempotency-Key", value: id)]
                 switch await ask(door, method, path, body, headers: headers, seconds: attempts.secondsForOne) {
                 case .answer(let status, let answer) where isPassing(status, answer): attempts.unavailable(door.name, answer)
+                // No decision of the log: an earlier attempt may have brought one about.
+                case .answer(let status, let answer) where attempts.mayHaveHappened && (status == 429 || status >= 500):
+                    attempts.unavailable(door.name, answer)
+                    throw Self.unknown(attempts.failure(isSocket: isSocket), code: .failed, id)
                 case .answer(let status, let answer): return try accepted(status, answer)
                 case .failed(let failure): attempts.failed(door.name, failure)
+                }
+                if !isProtected, attempts.mayHaveHappened {
+                    let failure = attempts.failure(isSocket: isSocket)
+                    throw ClientFailure(
+                        failure.code,
+                        "\(failure.description); whether it happened is not known, and it was not asked for again\n"
+                            + "To see who leads: ced cluster status", mayHaveHappened: true)
                 }
             }
             guard await attempts.again() else {
                 let failure = attempts.failure(isSocket: isSocket)
                 guard attempts.mayHaveHappened else { throw failure }
-                throw ClientFailure(
-                    failure.code,
-                    "\(failure.description); whether it happened is not known\n"
-                        + "To find out, repeat it under its request id, under which it happens at most once:\n  \(Self.command(repeating: id))",
-                    answer: .record(["ok": .boolean(false), "error": .text(failure.description), "request_id": .text(id)]))
+                throw Self.unknown(failure, code: failure.code, id)
             }
         }
+    }
+
+    private static func unknown(_ failure: ClientFailure, code: CtrlExec.ExitCode, _ id: String) -> ClientFailure {
+        ClientFailure(
+            code,
+            "\(failure.description); whether it happened is not known\n"
+                + "To find out, repeat it under its request id, under which it happens at most once:\n  \(command(repeating: id))",
+            answer: .record(["ok": .boolean(false), "error": .text(failure.description), "request_id": .text(id)]), mayHaveHappened: true)
     }
 
     static func newRequestID() throws(ClientFailure) -> String {
@@ -162,6 +179,8 @@ struct Client {
         // The member answers in time; a little later it is given up.
         settings.readTimeout = .milliseconds(Int64(1_000 * seconds) + 250)
         settings.responseLimit = 512 << 20
+        // A member's host that died says nothing, and a run may be awaited for long.
+        settings.keepalive = .seconds(15)
         let client = OneRequestClient(group: group, tls: tls, settings: settings)
         do throws(ExchangeFailure) {
             let reply = try await client.exchange(
@@ -174,7 +193,10 @@ struct Client {
 
     /// Another member, or the same one a little later, may say otherwise.
     private func isPassing(_ status: Int, _ answer: JSONValue) -> Bool {
-        status == 503 && ["no leader", "not ready", "not finished yet"].contains(answer.text("error"))
+        switch (status, answer.text("error")) {
+        case (503, "no leader"), (503, "not ready"), (503, "not finished yet"), (429, "overloaded"): true
+        default: false
+        }
     }
 
     private func accepted(_ status: Int, _ answer: JSONValue) throws(ClientFailure) -> JSONValue {
@@ -232,13 +254,13 @@ private struct Attempts {
         note("\(name): \(failure.description)")
     }
 
-    /// 503.
+    /// 503 and its like.
     mutating func unavailable(_ name: String, _ answer: JSONValue) {
         wasReached = true
         isRefusedEverywhere = false
         let error = answer["error"]?.scalarText ?? "unavailable"
-        // A member that is not ready has passed nothing on.
-        if error != "not ready" { mayHaveHappened = true }
+        // A member that is not ready, or has too many callers waiting, has passed nothing on.
+        if error != "not ready", error != "overloaded" { mayHaveHappened = true }
         note("\(name): \(error)")
     }
 

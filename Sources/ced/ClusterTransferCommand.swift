@@ -21,7 +21,7 @@ struct ClusterTransferCommand: AsyncParsableCommand {
     func run() async throws {
         try await reporting(json: connection.json) {
             let answer = try await Client(connection).exclusive(
-                "POST", "/v1/transfer", .record(["to": to.map { .text($0) }]), request)
+                "POST", "/v1/transfer", .record(["to": to.map { .text($0) }]), request, isProtected: false)
             if connection.json { return Output.json(answer) }
             Output.line("\(answer.text("leader")) leads.")
         }

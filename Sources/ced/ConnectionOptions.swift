@@ -117,7 +117,10 @@ struct ClientFailure: Error, CustomStringConvertible {
     let description: String
     /// The member's answer, which `--json` prints.
     let answer: JSONValue?
-    init(_ code: CtrlExec.ExitCode, _ description: String, answer: JSONValue? = nil) {
+    /// Whether it happened is not known: what is needed to ask again must be kept.
+    let mayHaveHappened: Bool
+    init(_ code: CtrlExec.ExitCode, _ description: String, answer: JSONValue? = nil, mayHaveHappened: Bool = false) {
+        self.mayHaveHappened = mayHaveHappened
         self.code = code
         self.description = description
         self.answer = answer

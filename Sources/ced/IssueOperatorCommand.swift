@@ -46,7 +46,7 @@ struct IssueOperatorCommand: AsyncParsableCommand {
                 } catch {
                     // What may have happened, now or in an earlier attempt, keeps its key.
                     let isOver = error.code == .failed && error.answer != nil
-                    if isOver || draft.isNew && error.code != .noLeaderInTime { discard() }
+                    if !error.mayHaveHappened, isOver || draft.isNew && error.code != .noLeaderInTime { discard() }
                     throw error
                 }
                 try finish(answer)
