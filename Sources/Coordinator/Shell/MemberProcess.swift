@@ -101,7 +101,9 @@ package enum MemberProcess {
     private static func neverInitialised(_ directory: StateDirectory) -> StartRefusal {
         StartRefusal(
             "\(directory.path): this member was never initialised or has lost its disk; it must not come back under its old id "
-                + "(a new member: ced cluster init, ced cluster install)", isPermanent: true)
+                + "(installing its old bundle again would bring it back without what it promised, and could cost the others their data: "
+                + "the others go on without it; a machine of a cluster not yet begun gets its bundle from: ced cluster init)",
+            isPermanent: true)
     }
 
     private static func openJournal(
