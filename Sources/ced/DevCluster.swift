@@ -16,6 +16,7 @@ final class DevCluster {
     private let stopping: StopRequest
     private var running: [(name: String, process: ChildProcess)] = []
     private var guardPipe: Int32 = -1
+    private var guardProcess: pid_t = -1
     private var agentProcesses: [String: ChildProcess] = [:]
     private var memberProcesses: [String: ChildProcess] = [:]
 
@@ -36,6 +37,7 @@ final class DevCluster {
         for directory in [plan.directory, plan.logs, plan.directory + "/members", plan.directory + "/agents"] {
             try DurableFile.makeDirectory(directory, mode: 0o700)
         }
+        adoptOrphans()
         try startGuard(ced)
         try await step([ced, "cluster", "init", "--members", plan.memberList, "--out", plan.bundles])
         for member in plan.members { try await startMember(member, ced) }
@@ -196,19 +198,11 @@ final class DevCluster {
 
     func end() async {
         printer.tell("stopping", [:], "ending \(running.count) processes")
-        // Agents first: members hand leadership on, which a member without others cannot.
-        for (_, process) in running { process.send(SIGTERM) }
-        let giveUp = Date().addingTimeInterval(8)
-        while !running.isEmpty, Date() < giveUp {
-            running.removeAll { $0.process.status() != nil }
-            usleep(20_000)
-        }
-        for (name, process) in running {
-            printer.tell("killed", ["name": name], "\(name) (pid \(process.pid)) did not end and is killed")
-            process.send(SIGKILL)
-            _ = waitpid(process.pid, nil, 0)
-        }
-        running = []
+        // Agents first, so that none is without its members; then the members, which hand leadership on as long as there is another.
+        let isMember = { (pid: pid_t) in self.memberProcesses.values.contains { $0.pid == pid } }
+        end(running.filter { !isMember($0.process.pid) }, atMost: 4)
+        endOrphans(sparing: running.map(\.process.pid))
+        end(running, atMost: 8)
         if guardPipe >= 0 {
             close(guardPipe)
             guardPipe = -1
@@ -218,6 +212,36 @@ final class DevCluster {
             rmdir(directory)
         }
         printer.tell("stopped", [:], nil)
+    }
+
+    private func end(_ ending: [(name: String, process: ChildProcess)], atMost seconds: Double) {
+        var left = ending
+        for (_, process) in left { process.send(SIGTERM) }
+        let giveUp = Date().addingTimeInterval(seconds)
+        while !left.isEmpty, Date() < giveUp {
+            left.removeAll { $0.process.status() != nil }
+            usleep(20_000)
+        }
+        for (name, process) in left {
+            printer.tell("killed", ["name": name], "\(name) (pid \(process.pid)) did not end and is killed")
+            process.send(SIGKILL)
+            _ = waitpid(process.pid, nil, 0)
+        }
+        running.removeAll { entry in ending.contains { $0.process.pid == entry.process.pid } }
+    }
+
+    /// Scripts that agents have left behind: they have become our children. Ending one may bring us its own.
+    private func endOrphans(sparing members: [pid_t]) {
+        let spared = members + [guardProcess]
+        let giveUp = Date().addingTimeInterval(4)
+        while Date() < giveUp {
+            let orphans = RunningProcess.all().filter { $0.parent == getpid() && !spared.contains($0.pid) }
+            if orphans.isEmpty { return }
+            for orphan in orphans {
+                kill(orphan.pid, SIGKILL)
+                _ = waitpid(orphan.pid, nil, 0)
+            }
+        }
     }
 
     // MARK: Processes
@@ -287,7 +311,7 @@ final class DevCluster {
             throw FileProblem("make", "a pipe")
         }
         let log = plan.logs + "/guard.log"
-        _ = try ChildProcess.start([ced, "dev-guard"], input: ends[0], output: log, errors: log)
+        guardProcess = try ChildProcess.start([ced, "dev-guard"], input: ends[0], output: log, errors: log).pid
         close(ends[0])
         guardPipe = ends[1]
     }

@@ -12,36 +12,19 @@ struct DevGuardCommand: ParsableCommand {
 
     func run() throws {
         for ignored in [SIGINT, SIGTERM, SIGHUP, SIGPIPE] { signal(ignored, SIG_IGN) }
-        var guarded: [Guarded] = []
+        var guarded: [RunningProcess] = []
         while let line = readLine() {
             // `+PID`: end it later. `-PID`: it has ended.
             guard let pid = pid_t(line.dropFirst()), pid > 1 else { continue }
             guarded.removeAll { $0.pid == pid }
-            if line.first == "+", let started = Self.startTime(of: pid) { guarded.append(Guarded(pid: pid, started: started)) }
+            if line.first == "+", let process = RunningProcess(pid) { guarded.append(process) }
         }
+        // Scripts too, which an agent lets go on when it ends.
+        guarded += RunningProcess.descendants(of: guarded.filter(\.isRunning).map(\.pid))
         for sent in [SIGTERM, SIGKILL] {
-            // A process id that is used again has started at another time.
-            let living = guarded.filter { Self.startTime(of: $0.pid) == $0.started }
+            let living = guarded.filter(\.isRunning)
             for process in living { kill(process.pid, sent) }
-            for _ in 0..<50 where living.contains(where: { Self.startTime(of: $0.pid) == $0.started }) { usleep(100_000) }
+            for _ in 0..<50 where living.contains(where: \.isRunning) { usleep(100_000) }
         }
-    }
-
-    private struct Guarded {
-        let pid: pid_t
-        let started: String
-    }
-
-    /// Field 22 of `/proc/PID/stat`; nil if there is no such process or it only waits to be buried.
-    private static func startTime(of pid: pid_t) -> String? {
-        guard let file = fopen("/proc/\(pid)/stat", "r") else { return nil }
-        defer { fclose(file) }
-        var buffer = [UInt8](repeating: 0, count: 1024)
-        let count = fread(&buffer, 1, buffer.count, file)
-        // The name stands in parentheses and may contain anything.
-        guard let close = buffer.prefix(count).lastIndex(of: UInt8(ascii: ")")) else { return nil }
-        let fields = String(decoding: buffer[(close + 1)..<count], as: UTF8.self).split(separator: " ")
-        guard fields.count > 19, fields[0] != "Z" else { return nil }
-        return String(fields[19])
     }
 }
