@@ -9,6 +9,7 @@ import Consensus
 import CtrlExec
 import Glibc
 import Logging
+import Synchronization
 
 package struct LogOutput: LogHandler {
     package enum Destination: Hashable, Sendable {
@@ -21,6 +22,8 @@ package struct LogOutput: LogHandler {
     package var metadataProvider: Logger.MetadataProvider?
     private let identifier: String
     private let destination: Destination
+    /// Nil: written by whoever logs.
+    private var queue: LogQueue?
 
     /// - Parameters:
     ///   - identifier: the journal's `SYSLOG_IDENTIFIER`, for instance `ced`.
@@ -34,13 +37,26 @@ package struct LogOutput: LogHandler {
     /// Makes this the output of every `Logger` of the process. Call it once, first of all.
     package static func bootstrap(identifier: String, level: Logger.Level = .info) {
         let destination = detect()
+        let immediate = LogOutput(identifier: identifier, level: level, destination: destination)
+        let queue = LogQueue(capacity: 8_192) { count in
+            immediate.write(LogRecord(message: "log-dropped", metadata: ["COUNT": "\(count)"]), .warning, BootClock.wallMilliseconds())
+        }
+        processQueue.withLock { $0 = queue }
+        atexit { LogOutput.flush() }
         LoggingSystem.bootstrap(
             { _, provider in
-                var output = LogOutput(identifier: identifier, level: level, destination: destination)
+                var output = immediate
+                output.queue = queue
                 output.metadataProvider = provider
                 return output
             }, metadataProvider: nil)
     }
+
+    /// The queue of `bootstrap`.
+    private static let processQueue = Mutex<LogQueue?>(nil)
+
+    /// Returns when what was logged has been written, or after a second. An end by `exit` does it by itself, one by `_exit` does not.
+    package static func flush() { processQueue.withLock { $0 }?.flush() }
 
     /// The journal, if standard error *is* the stream that systemd has named; a redirected child inherits the name but not the stream.
     package static func detect() -> Destination {
@@ -63,12 +79,17 @@ package struct LogOutput: LogHandler {
         if let own = event.metadata { fields.merge(own) { _, new in new } }
         if let error = event.error, fields["ERROR"] == nil { fields["ERROR"] = "\(error)" }
         let record = LogRecord(message: event.message.description, metadata: fields)
+        let (level, now) = (event.level, BootClock.wallMilliseconds())
+        if let queue { queue.add { [self] in write(record, level, now) } } else { write(record, level, now) }
+    }
+
+    private func write(_ record: LogRecord, _ level: Logger.Level, _ now: Int64) {
         switch destination {
         case .standardError:
-            let line = record.line(level: event.level, millisecondsSince1970: BootClock.wallMilliseconds())
+            let line = record.line(level: level, millisecondsSince1970: now)
             // One write a line, so that lines of several threads do not mix. Nobody is left to be told if it fails.
             _ = DurableFile.writeAll(Array((line + "\n").utf8)[...], to: STDERR_FILENO)
-        case .systemdJournal: send(record.journalFields(level: event.level, identifier: identifier))
+        case .systemdJournal: send(record.journalFields(level: level, identifier: identifier))
         }
     }
 

@@ -214,6 +214,7 @@ final class RunningMember: Sendable {
                 stop: { reason in
                     // Nothing may leave any more: not even in good order.
                     logger.log(.critical, LogLine("stop", ("REASON", reason.text)))
+                    LogOutput.flush()
                     _exit(1)
                 }))
         links.start()
