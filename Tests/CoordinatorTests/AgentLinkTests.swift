@@ -187,17 +187,17 @@ struct AgentLinkTests {
     func versionOfTheCertificate() async throws {
         let played = Played([answer(200, #"{"status":"ok","exit":0,"host":"web","version":"cea-0.1.0"}"#)])
         let caller = played.caller()
-        func errors(certificate: UInt8) async throws -> [JSONValue] {
+        func errors(pairing: UInt64) async throws -> [JSONValue] {
+            let name = try #require(AgentName("web"))
             let target = AgentTarget(
-                name: try #require(AgentName("web")), address: "web", port: 7443, identities: [try serial(1)],
-                certificate: try serial(certificate))
+                name: name, address: "web", port: 7443, identities: [try serial(1)], key: AgentKey(name: name, pairing: Reqid(pairing)))
             var errors: [JSONValue] = []
             for _ in 0..<10 { errors += await caller.run(run(), [target]).compactMap { $0["error"] } }
             return errors
         }
-        #expect(try await errors(certificate: 1).isEmpty)
+        #expect(try await errors(pairing: 1).isEmpty)
         // The new one counts as old, with what was dialled under its name before: four runs and the question.
-        #expect(try await errors(certificate: 2).count == 10 - (Limits.connectionsPerAgent - 5))
+        #expect(try await errors(pairing: 2).count == 10 - (Limits.connectionsPerAgent - 5))
     }
 
     @Test("a version without end is no version")
