@@ -109,7 +109,7 @@ extension Refusal {
     /// may not pair now is turned away at once as well: it asks again, and its flood must not become entries.
     func holdsWhateverTheState(for principal: Principal) -> Bool {
         switch self {
-        case .invalid, .tooMany: return true
+        case .invalid: return true
         case .pairingClosed, .pairingQueueFull:
             if case .pairingHost = principal { return true }
             return false
