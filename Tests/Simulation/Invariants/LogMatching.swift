@@ -12,6 +12,11 @@ package struct LogMatching: Sendable {
     private var chains: [Place: (chain: UInt64, by: MemberID)] = [:]
     package init() {}
 
+    /// Whether anybody ever had exactly this log up to `index`.
+    package func isKnown(_ mark: LogMark, at index: LogIndex) -> Bool {
+        chains[Place(index: index, term: mark.term)]?.chain == mark.chain
+    }
+
     /// `mark` is what `member` now has at `index`.
     package mutating func wrote(_ member: MemberID, at index: LogIndex, _ mark: LogMark) throws(Broken) {
         let place = Place(index: index, term: mark.term)

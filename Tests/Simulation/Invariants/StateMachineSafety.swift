@@ -6,6 +6,7 @@ import Consensus
 
 package struct StateMachineSafety: Sendable {
     private var hashes: [LogIndex: UInt64] = [:]
+    private var wholeHashes: [LogIndex: UInt64] = [:]
     package init() {}
 
     package mutating func applied(_ who: MemberID?, through index: LogIndex, hash: UInt64) throws(Broken) {
@@ -15,6 +16,18 @@ package struct StateMachineSafety: Sendable {
         }
         guard known == hash else {
             throw Broken("StateMachineSafety", who.map { [$0] } ?? [], "its state at index \(index) is not the one that others have there")
+        }
+    }
+
+    /// The hash that a state carries along says by which entries it came about; this one is computed from all that is in it.
+    package mutating func appliedWhole(_ who: MemberID?, through index: LogIndex, hash: UInt64) throws(Broken) {
+        guard let known = wholeHashes[index] else {
+            wholeHashes[index] = hash
+            return
+        }
+        guard known == hash else {
+            throw Broken(
+                "StateMachineSafety", who.map { [$0] } ?? [], "what is in its state at index \(index) is not what others have there")
         }
     }
 

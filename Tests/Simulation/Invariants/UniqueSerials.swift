@@ -16,6 +16,7 @@ package struct UniqueSerials: Sendable {
         }
     }
     private var reserved: [SerialNumber: Reservation] = [:]
+    private var signers: [SerialNumber: Life] = [:]
     private var released: [SerialNumber: [UInt8]] = [:]
     private let usedBefore: [SerialNumber]
     package init(usedBefore: [SerialNumber]) { self.usedBefore = usedBefore }
@@ -34,10 +35,15 @@ package struct UniqueSerials: Sendable {
         }
     }
 
-    /// A member asks its signer for a certificate.
-    package func signs(_ member: MemberID, _ serial: SerialNumber, _ reservation: Reservation) throws(Broken) {
+    /// A member asks its signer for a certificate. A reservation belongs to the term that made it, so only one life of one member may.
+    package mutating func signs(_ life: Life, _ serial: SerialNumber, _ reservation: Reservation) throws(Broken) {
+        guard signers[serial, default: life] == life else {
+            throw Broken("UniqueSerials", [life.member], "it has \(serial) signed, which another had signed before")
+        }
+        signers[serial] = life
         guard reserved[serial] == reservation else {
-            throw Broken("UniqueSerials", [member], "it has \(serial) signed for \(reservation), which no committed entry reserved it for")
+            throw Broken(
+                "UniqueSerials", [life.member], "it has \(serial) signed for \(reservation), which no committed entry reserved it for")
         }
     }
 

@@ -12,6 +12,7 @@ let usage = """
            ced-sim --seed S [--trace]                       one seed; with --trace every event as it happens
            ced-sim --seconds T [--from S] [--workers W]     as many seeds as fit into T seconds
            … --check-determinism                            each seed twice: both runs must leave the same trace hash
+           … --safety-phase MS                              a shorter or longer phase of faults than the seed draws
            … --hashes                                       a line for each seed with its trace hash
     """
 
@@ -24,6 +25,7 @@ struct Options {
     var trace = false
     var checkDeterminism = false
     var hashes = false
+    var safetyPhase: TimeSpan?
 
     init() {
         var arguments = CommandLine.arguments.dropFirst()
@@ -41,6 +43,7 @@ struct Options {
             case "--trace": trace = true
             case "--check-determinism": checkDeterminism = true
             case "--hashes": hashes = true
+            case "--safety-phase": safetyPhase = .milliseconds(number(argument))
             case "--help", "-h":
                 say(usage)
                 exit(0)
@@ -86,20 +89,20 @@ struct Finding: Sendable {
     let isDeterministic: Bool
 }
 
-func examine(_ seed: UInt64, twice: Bool) -> Finding {
-    let result = World(seed: seed).run()
-    let isDeterministic = !twice || World(seed: seed, recording: true).run().hash == result.hash
+func examine(_ seed: UInt64, safetyPhase: TimeSpan?, twice: Bool) -> Finding {
+    let result = World(seed: seed, safetyPhase: safetyPhase).run()
+    let isDeterministic = !twice || World(seed: seed, safetyPhase: safetyPhase, recording: true).run().hash == result.hash
     return Finding(result: result, isDeterministic: isDeterministic)
 }
 
 /// Runs it again, this time with words.
-func report(_ seed: UInt64) {
-    let failure = World(seed: seed, recording: true).run().failure
+func report(_ seed: UInt64, safetyPhase: TimeSpan?) {
+    let failure = World(seed: seed, safetyPhase: safetyPhase, recording: true).run().failure
     say(failure.map { "\n\($0)" } ?? "\nseed \(seed) failed, and did not when it was repeated: the world is not deterministic")
 }
 
 func runOne(_ seed: UInt64, _ options: Options) -> Int32 {
-    let world = World(seed: seed, recording: true, follow: options.trace ? { say($0) } : nil)
+    let world = World(seed: seed, safetyPhase: options.safetyPhase, recording: true, follow: options.trace ? { say($0) } : nil)
     let result = world.run()
     if let failure = result.failure {
         say(options.trace ? "\nseed \(seed), at \(failure.time) s: \(failure.broken)" : "\n\(failure)")
@@ -127,8 +130,8 @@ func runMany(_ options: Options) async -> Int32 {
         var next = options.from
         func start() -> Bool {
             guard next < end, failed.isEmpty, deadline.map({ secondsNow() < $0 }) ?? true else { return false }
-            let (seed, twice) = (next, options.checkDeterminism)
-            group.addTask { examine(seed, twice: twice) }
+            let (seed, safetyPhase, twice) = (next, options.safetyPhase, options.checkDeterminism)
+            group.addTask { examine(seed, safetyPhase: safetyPhase, twice: twice) }
             next += 1
             return true
         }
@@ -164,7 +167,7 @@ func runMany(_ options: Options) async -> Int32 {
     )
 
     if let seed = failed.min() {
-        report(seed)
+        report(seed, safetyPhase: options.safetyPhase)
         return 1
     }
     if done >= 50, !coverage.missing.isEmpty {

@@ -95,7 +95,9 @@ struct InvariantTests {
         var invariant = StateMachineSafety()
         try invariant.applied(a, through: LogIndex(5), hash: 1)
         try invariant.isDurable(a, applied: LogIndex(5), durable: LogIndex(5))
+        try invariant.appliedWhole(a, through: LogIndex(5), hash: 1)
         #expect(throws: Broken.self) { try invariant.applied(b, through: LogIndex(5), hash: 2) }
+        #expect(throws: Broken.self) { try invariant.appliedWhole(b, through: LogIndex(5), hash: 2) }
         #expect(throws: Broken.self) { try invariant.isDurable(a, applied: LogIndex(6), durable: LogIndex(5)) }
     }
 
@@ -148,6 +150,9 @@ struct InvariantTests {
     func leaseExclusivity() throws {
         var invariant = LeaseExclusivity(effectAge: .milliseconds(10))
         try invariant.observe(Life(a, 1), term: Term(1), end: at(200), at: at(0))
+        try invariant.acts(Life(a, 1), "a duty", at: at(199))
+        #expect(throws: Broken.self) { try invariant.acts(Life(a, 1), "a duty", at: at(201)) }
+        #expect(throws: Broken.self) { try invariant.acts(Life(b, 1), "a duty", at: at(100)) }
         try invariant.elected(b, term: Term(2), at: at(200))
         #expect(throws: Broken.self) { try invariant.elected(b, term: Term(2), at: at(199)) }
         #expect(throws: Broken.self) { try invariant.observe(Life(b, 1), term: Term(2), end: at(400), at: at(150)) }
@@ -164,13 +169,14 @@ struct InvariantTests {
         let other = UniqueSerials.Reservation(obligation: ObligationID(LogIndex(2)), term: Term(1))
         var invariant = UniqueSerials(usedBefore: [used])
         #expect(throws: Broken.self) { try invariant.reserves(used, reservation) }
-        #expect(throws: Broken.self) { try invariant.signs(a, serial, reservation) }
+        #expect(throws: Broken.self) { try invariant.signs(Life(a, 1), serial, reservation) }
         #expect(throws: Broken.self) { try invariant.releases(serial, [1], certified: serial) }
         try invariant.reserves(serial, reservation)
         try invariant.reserves(serial, reservation)
-        try invariant.signs(a, serial, reservation)
+        try invariant.signs(Life(a, 1), serial, reservation)
+        #expect(throws: Broken.self) { try invariant.signs(Life(b, 1), serial, reservation) }
         #expect(throws: Broken.self) { try invariant.reserves(serial, other) }
-        #expect(throws: Broken.self) { try invariant.signs(a, serial, other) }
+        #expect(throws: Broken.self) { try invariant.signs(Life(a, 1), serial, other) }
         try invariant.releases(serial, [1], certified: serial)
         #expect(throws: Broken.self) { try invariant.releases(serial, [2], certified: serial) }
         #expect(throws: Broken.self) { try invariant.releases(serial, [1], certified: used) }
@@ -274,6 +280,13 @@ struct InvariantTests {
         var copy = known
         #expect(throws: Broken.self) { try invariant.recovered(a, recovered([entry(1, 1)], term: 0), known: &copy) }
         #expect(throws: Broken.self) { try invariant.refused(a, .missing) }
+
+        // A bit turned: what comes back was written once, or nothing comes back.
+        let newest = Ballot(term: Term(1), vote: a)
+        try invariant.recoveredDamaged(a, recovered([entry(1, 1)]), newest: newest) { _, _ in true }
+        #expect(throws: Broken.self) { try invariant.recoveredDamaged(a, recovered([entry(1, 1)]), newest: newest) { _, _ in false } }
+        #expect(throws: Broken.self) { try invariant.recoveredDamaged(a, recovered([entry(2, 2)]), newest: newest) { _, _ in true } }
+        #expect(throws: Broken.self) { try invariant.recoveredDamaged(a, recovered([], term: 2), newest: newest) { _, _ in true } }
     }
 
     @Test("a read that misses what somebody knew")

@@ -3,21 +3,22 @@
 // What a run met. A proof by seeds says nothing about what never happened, so a zero anywhere in the sum fails a whole run of the runner.
 
 package enum Happening: Int, CaseIterable, Sendable {
-    case elections, commits, leaderCrashes, followerCrashes, clusterCrashes, unsyncedCrashes, tornSectors, processKills, fastRestarts
+    case elections, commits, leaderCrashes, followerCrashes, clusterCrashes, unsyncedCrashes, tornSectors, processKills, killsWithinFlushes,
+        fastRestarts
     case diskFailures, fullDisks, slowDisks, stalledLeaders
-    case oneWayPartitions, fullPartitions, isolatedLeaders
+    case oneWayPartitions, fullPartitions, isolatedLeaders, leadersHearingLate
     case lostMessages, duplicatedMessages, reorderedMessages, slowMessages, staleMessages
     case driftedClocks, rateChanges
     case pausesOfMembers, pausesBeforeSteps, pausesBeforeEffects
-    case transfersAsked, transfersDone
+    case drains, transfersAsked, transfersDone
     case requestsAsked, requestsSettled, requestsForwarded, requestsRetried, requestsRepeatedAfterAnswer, requestsGivenUp, callersGone
     case identifiersReused, duplicatesInTheLog
     case readsLinearizable, readsAtFollowers, readsUnderTheLease, reportsGathered
-    case certificatesRecorded, obligationsResumed, signaturesDropped, signaturesImpossible, lateSignaturesTurnedAway
+    case certificatesRecorded, obligationsResumed, signaturesDropped, signaturesImpossible, lateSignatures
     case pairingsApproved, pairingsDenied
     case rotationsActivated, rotationsAborted, identitiesConfirmed, identitiesRemoved, identitiesRetired
     case agentsOff, agentAnswersLost, identitiesTurnedAway, presentationsCorrected
-    case truncatedLogs, promisesAcrossRestarts, effectsPastTheirLease
+    case truncatedLogs, damagedJournalsRefused, promisesAcrossRestarts, effectsPastTheirLease
 
     /// As a person reads it.
     package var label: String {

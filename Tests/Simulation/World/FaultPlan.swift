@@ -7,10 +7,10 @@ import Consensus
 
 package struct FaultPlan: Sendable {
     package enum Kind: CaseIterable, Sendable {
-        case killProcess, cutPower, cutPowerOfAll, failPowerWithinWrite
+        case killProcess, killWithinFlush, cutPower, cutPowerOfAll, failPowerWithinWrite
         case isolate, cutOneWay, cutLink, split, degradeLink
         case pause, slowDisk, stallDisk, failDisk, fillDisk, changeRate
-        case leaderMeetsTrouble
+        case leaderMeetsTrouble, leaderHearsLate, drain
     }
     package enum Clocks: Sendable { case exact, drawn, extreme }
 
@@ -59,7 +59,7 @@ package struct FaultPlan: Sendable {
             weather.delayedPerMille = 1 + generator.below(60)
             weather.delay = .milliseconds(20 + generator.below(chance(500, &generator) ? 200 : 1_500))
         }
-        faultGap = .milliseconds(300 + generator.below(3_000))
+        faultGap = .milliseconds(500 + generator.below(3_000))
         clocks = chance(250, &generator) ? .exact : chance(400, &generator) ? .extreme : .drawn
         if chance(400, &generator) { crashPerMillion = 20 + generator.below(400) }
         if chance(500, &generator) { pauseBeforeStepPerMillion = 20 + generator.below(600) }
@@ -69,7 +69,7 @@ package struct FaultPlan: Sendable {
         flushJitter = microseconds(10, chance(200, &generator) ? 10_000 : 500, &generator)
         segmentBytes = 1 << (14 + Int(generator.below(4)))
         signing = microseconds(100, chance(300, &generator) ? 60_000 : 4_000, &generator)
-        slowSigningPerMille = chance(500, &generator) ? generator.below(60) : 0
+        slowSigningPerMille = chance(500, &generator) ? generator.below(200) : 0
         gatesOpenFirst = chance(500, &generator)
         for kind in Kind.allCases {
             let isThere = chance(550, &generator)

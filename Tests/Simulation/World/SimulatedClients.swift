@@ -156,10 +156,12 @@ struct SimulatedClients {
         }
         switch generator.below(100) {
         case 0..<34:
+            // Most are small, some are as large as they may be.
+            let length = chance(30) ? 4_000 + Int(generator.below(4_000)) : 40 + Int(generator.below(300))
             guard let name = OperatorName("operator-\(generator.below(40))") else { preconditionFailure("a name of letters and digits") }
             return .issueOperator(
                 name,
-                signingRequest: SimulatedSigningRequest.make(nextName, length: 40 + Int(generator.below(300)), isImpossible: chance(30)))
+                signingRequest: SimulatedSigningRequest.make(nextName, length: length, isImpossible: chance(30)))
         case 34..<48: return .openPairing(milliseconds: 1_000 + generator.below(20_000))
         case 48..<51: return .closePairing
         case 51..<75: return .approvePairing(reqid(&generator), Reachability())

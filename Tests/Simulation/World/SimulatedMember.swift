@@ -28,6 +28,9 @@ final class SimulatedMember {
     /// When it last lost its process, to see how soon it came back.
     var diedAt = TrueTime.zero
     var isRestartPlanned = false
+    /// The process is killed while its next writes are on their way to the disk; the machine fails soon after it has come back.
+    var diesAtNextFlush = false
+    var losesPowerAfterRestart = false
 
     init(id: MemberID, place: Int, clock: SimulatedClock, disk: SimulatedDisk) {
         self.id = id

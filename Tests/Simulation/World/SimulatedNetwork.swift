@@ -23,6 +23,7 @@ package struct SimulatedNetwork: Sendable {
         var cuts = 0
         var extraLossPerMille: UInt64 = 0
         var extraDelay = TimeSpan.zero
+        var leastExtraDelay = TimeSpan.zero
         var newestArrival = TrueTime.zero
     }
 
@@ -40,8 +41,10 @@ package struct SimulatedNetwork: Sendable {
     package mutating func cut(from: Int, to: Int) { links[from][to].cuts += 1 }
     package mutating func mend(from: Int, to: Int) { links[from][to].cuts -= 1 }
     package func isCut(from: Int, to: Int) -> Bool { !isHealed && links[from][to].cuts > 0 }
-    package mutating func degrade(from: Int, to: Int, lossPerMille: UInt64, delay: TimeSpan) {
+    /// Messages on this link take from `atLeast` to `atLeast + delay` longer, and some are lost.
+    package mutating func degrade(from: Int, to: Int, lossPerMille: UInt64, delay: TimeSpan, atLeast: TimeSpan = .zero) {
         links[from][to].extraLossPerMille = lossPerMille
+        links[from][to].leastExtraDelay = atLeast
         links[from][to].extraDelay = delay
     }
 
@@ -78,6 +81,7 @@ package struct SimulatedNetwork: Sendable {
         let jitter = generator.span(upTo: weather.jitter)
         let delay = generator.span(upTo: weather.delay)
         let extra = generator.span(upTo: isHealed ? .zero : links[from][to].extraDelay)
-        return weather.latency + jitter + extra + (slowness < weather.delayedPerMille ? delay : .zero)
+        let least = isHealed ? .zero : links[from][to].leastExtraDelay
+        return weather.latency + jitter + least + extra + (slowness < weather.delayedPerMille ? delay : .zero)
     }
 }

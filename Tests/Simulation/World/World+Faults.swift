@@ -12,12 +12,19 @@ extension World {
         case clearLink(from: Int, to: Int)
         case normalDisk(Int)
         case emptyDisk(Int, life: Int)
+        case drained(Int, life: Int)
+        case losesPower(Int, life: Int)
+        /// A leader that heard late is heard no more.
+        case silence(Int, life: Int, TimeSpan)
     }
 
     func fault() throws(Broken) {
         guard !isHealing else { return }
         try breakSomething()
-        agenda.plan(.fault, at: now + TimeSpan(nanoseconds: plan.faultGap.nanoseconds / 5) + faultGenerator.span(upTo: plan.faultGap))
+        // Now and then a lull, in which the cluster gets on its feet and has something to lose again.
+        let lull: TimeSpan = faultGenerator.below(8) == 0 ? .milliseconds(2_000 + faultGenerator.below(3_000)) : .zero
+        agenda.plan(
+            .fault, at: now + lull + TimeSpan(nanoseconds: plan.faultGap.nanoseconds / 5) + faultGenerator.span(upTo: plan.faultGap))
     }
 
     private func breakSomething() throws(Broken) {
@@ -31,6 +38,7 @@ extension World {
         trace.say(now, "fault: \(kind) at \(machine.id) for \(length.milliseconds) ms")
         switch kind {
         case .killProcess: try die(machine, losingPower: false)
+        case .killWithinFlush: machine.diesAtNextFlush = true
         case .cutPower: try die(machine, losingPower: true)
         case .cutPowerOfAll:
             // One fuse for all, and now and then they do not even fall at the same instant.
@@ -92,12 +100,37 @@ extension World {
                 // The timer of the loop goes by the changed clock.
                 agenda.plan(.tick(place, life: process.life.number), at: process.tickPlannedAt == .never ? now : process.tickPlannedAt)
             }
+        case .leaderHearsLate:
+            // Every answer arrives when the promise in it is nearly over; then the leader hangs, or speaks to nobody.
+            guard let leader = leaderPlace, members.count > 1 else { return }
+            coverage.note(.leadersHearingLate)
+            let least = TimeSpan.milliseconds(40 + faultGenerator.below(220))
+            for other in others(leader) {
+                network.degrade(from: other, to: leader, lossPerMille: 0, delay: .milliseconds(20), atLeast: least)
+                agenda.plan(.faultEnds(.clearLink(from: other, to: leader)), at: now + .milliseconds(2_500))
+            }
+            let silence = FaultEnd.silence(leader, life: members[leader].lives, .milliseconds(400 + faultGenerator.below(900)))
+            agenda.plan(.faultEnds(silence), at: now + .milliseconds(300 + faultGenerator.below(1_200)))
+        case .drain:
+            // As at a planned restart: it hands on what it leads, and is gone a moment later, whether that came to anything or not.
+            guard let process = machine.process else { return }
+            coverage.note(.drains)
+            agenda.plan(.faultEnds(.drained(place, life: machine.lives)), at: now + .milliseconds(100 + faultGenerator.below(900)))
+            try give(.event(.drain), to: machine, process)
         case .leaderMeetsTrouble:
             // Cut off, and back just when the others may have chosen anew.
             guard let leader = leaderPlace else { return }
             coverage.note(.isolatedLeaders)
             coverage.note(.fullPartitions)
-            cut(others(leader).flatMap { [(leader, $0), ($0, leader)] }, for: .milliseconds(150 + faultGenerator.below(700)))
+            let hangs = faultGenerator.below(2) == 0
+            let length = TimeSpan.milliseconds(hangs ? 700 + faultGenerator.below(900) : 150 + faultGenerator.below(700))
+            cut(others(leader).flatMap { [(leader, $0), ($0, leader)] }, for: length + .milliseconds(100))
+            if hangs, let process = members[leader].process {
+                // It wakes up still cut off, and takes up what lies on its desk as if no time had passed.
+                coverage.note(.pausesOfMembers)
+                members[leader].pausedUntil = max(members[leader].pausedUntil, now + length)
+                agenda.plan(.resume(leader, life: process.life.number), at: members[leader].pausedUntil)
+            }
         }
     }
 
@@ -141,6 +174,19 @@ extension World {
             network.degrade(from: from, to: to, lossPerMille: 0, delay: .zero)
         case .normalDisk(let place):
             members[place].extraFlushTime = .zero
+        case .silence(let place, let life, let length):
+            guard let process = members[place].process, process.life.number == life else { return }
+            if faultGenerator.below(2) == 0 {
+                cut(others(place).map { (place, $0) }, for: length)
+            } else {
+                coverage.note(.pausesOfMembers)
+                members[place].pausedUntil = max(members[place].pausedUntil, now + length)
+                agenda.plan(.resume(place, life: life), at: members[place].pausedUntil)
+            }
+        case .losesPower(let place, let life):
+            if members[place].lives == life { try die(members[place], losingPower: true) }
+        case .drained(let place, let life):
+            if members[place].lives == life { try die(members[place], losingPower: false) }
         case .emptyDisk(let place, _):
             members[place].disk.faults.capacityBytes = .max
             members[place].process?.journal.disk.faults.capacityBytes = .max

@@ -71,6 +71,9 @@ extension World {
             trace.mix(state.stateHash)
             try checks.stateMachineSafety.isDurable(id, applied: state.appliedIndex, durable: machine.known.durable.last)
             try checks.stateMachineSafety.applied(id, through: state.appliedIndex, hash: state.stateHash)
+            if state.appliedIndex.position % 32 == 0 {
+                try checks.stateMachineSafety.appliedWhole(id, through: state.appliedIndex, hash: state.fullStateHash())
+            }
         }
         try checks.monotoneCounters.observe(
             life,
@@ -230,6 +233,9 @@ extension World {
             "committed \(entry.index) of term \(entry.term): \(change.proposal.map { words(for: $0.command) } ?? "nothing") → \(change.applied.outcome)"
         )
         try checks.stateMachineSafety.applied(nil, through: entry.index, hash: state.stateHash)
+        if entry.index.position % 32 == 0 {
+            try checks.stateMachineSafety.appliedWhole(nil, through: entry.index, hash: state.fullStateHash())
+        }
         try checks.monotoneCounters.committed(entry.index, time: state.time, serialCounter: state.nextSerialCounter)
         for obligation in state.obligations {
             try checks.uniqueSerials.reserves(
@@ -243,7 +249,7 @@ extension World {
         }
         if case .recordCertificate(_, let serial, let bytes, _) = proposal.command {
             if change.applied.outcome == .refused(.reservationGone) {
-                coverage.note(.lateSignaturesTurnedAway)
+                coverage.note(.lateSignatures)
             } else if !change.applied.settled.isEmpty {
                 coverage.note(.certificatesRecorded)
                 try checks.uniqueSerials.releases(serial, bytes, certified: SimulatedCertificate(bytes: bytes)?.serial)

@@ -51,7 +51,10 @@ extension World {
                     process.stage = .idle
                     continue
                 }
-                if isStruck(plan.pauseBeforeEffectPerMillion) {
+                var often = plan.pauseBeforeEffectPerMillion
+                // Between the permission and the act: where a pause does most.
+                if case .sign = process.effects[process.firstEffect].action { often *= 100 }
+                if isStruck(often) {
                     coverage.note(.pausesBeforeEffects)
                     return pause(machine, process, for: shellGenerator.span(upTo: plan.pause))
                 }
@@ -187,10 +190,11 @@ extension World {
 
     private func sign(_ job: SigningJob, _ machine: SimulatedMember, _ process: SimulatedProcess) throws(Broken) {
         let obligation = job.obligation
+        try checks.leaseExclusivity.acts(process.life, "a signature", at: now)
         try checks.uniqueSerials.signs(
-            machine.id, obligation.serial, UniqueSerials.Reservation(obligation: obligation.id, term: obligation.term))
+            process.life, obligation.serial, UniqueSerials.Reservation(obligation: obligation.id, term: obligation.term))
         var span = plan.signing + shellGenerator.span(upTo: plan.signing)
-        if shellGenerator.below(1000) < plan.slowSigningPerMille, !isHealing { span = span + shellGenerator.span(upTo: .seconds(2)) }
+        if shellGenerator.below(1000) < plan.slowSigningPerMille, !isHealing { span = span + shellGenerator.span(upTo: .seconds(4)) }
         let result: Swift.Result<SignedCertificate, SigningFailure>
         if SimulatedSigningRequest.isImpossible(obligation.signingRequest) {
             coverage.note(.signaturesImpossible)
@@ -236,6 +240,12 @@ extension World {
             return try journalFailed(machine, process, error)
         }
         process.flushing = batch.map(\.id)
+        if machine.diesAtNextFlush, !isHealing {
+            machine.diesAtNextFlush = false
+            machine.losesPowerAfterRestart = true
+            coverage.note(.killsWithinFlushes)
+            return try die(machine, losingPower: false)
+        }
         if isStruck(plan.crashPerMillion) { return try die(machine, losingPower: true) }
         agenda.plan(
             .flushed(machine.place, life: process.life.number),
@@ -319,6 +329,24 @@ extension World {
         agenda.plan(.restart(machine.place), at: now + drawDownTime())
     }
 
+    /// What the journal would say if a bit of its disk had turned. Asked of a copy: the member itself goes on with a sound disk, because one
+    /// that is refused is lost for good.
+    private func probeDamage(_ machine: SimulatedMember) throws(Broken) {
+        guard machine.lives > 1, shellGenerator.below(2) == 0 else { return }
+        var disk = machine.disk
+        disk.faults = SimulatedDisk.Faults()
+        guard let damage = disk.corruptSomewhere() else { return }
+        let recovered: Recovered
+        do throws(JournalRefusal) { recovered = try Journal.open(on: &disk, layout: layout).recovered } catch {
+            coverage.note(.damagedJournalsRefused)
+            return
+        }
+        trace.say(now, "\(machine.life) would not notice a bit turned at \(damage)")
+        try checks.journalRecovery.recoveredDamaged(machine.id, recovered, newest: machine.known.written.ballot) {
+            checks.logMatching.isKnown($0, at: $1)
+        }
+    }
+
     /// A supervisor is quick, a machine is slow, a person is slower.
     func drawDownTime() -> TimeSpan {
         if isHealing { return .milliseconds(20) }
@@ -350,6 +378,7 @@ extension World {
         }
         try checks.journalRecovery.recovered(machine.id, opened.recovered, known: &machine.known)
         try checks.monotoneCounters.begins(machine.life, term: opened.recovered.ballot.term)
+        try probeDamage(machine)
         let state: GenesisState
         do throws(WireFailure) { state = try GenesisState(decoding: opened.genesis.payload) } catch {
             throw Broken("JournalRecovery", [machine.id], "its genesis cannot be read: \(error)")
@@ -367,6 +396,10 @@ extension World {
             "\(machine.life) begins with \(opened.recovered.ballot), \(opened.recovered.entries.count) entries, rate \(machine.clock.rate)")
         if machine.lives > 1, now.since(machine.diedAt) < timing.promise { coverage.note(.fastRestarts) }
         if checks.promiseKept.binds(machine.id, at: now) { coverage.note(.promisesAcrossRestarts) }
+        if machine.losesPowerAfterRestart {
+            machine.losesPowerAfterRestart = false
+            agenda.plan(.faultEnds(.losesPower(machine.place, life: machine.lives)), at: now + shellGenerator.span(upTo: .milliseconds(20)))
+        }
         if machine.clock.rate != SimulatedClock.exact { coverage.note(.driftedClocks) }
         planTick(machine, process)
     }
