@@ -78,7 +78,8 @@ let package = Package(
             name: "ced", dependencies: ["Coordinator", "AgentLink", "PKI", "Platform", "Transport", arguments, logging],
             swiftSettings: settings),
         .executableTarget(
-            name: "cea", dependencies: ["Agent", "CtrlExec", "Platform", "Transport", arguments, logging, nio, nioPosix], swiftSettings: settings),
+            name: "cea", dependencies: ["Agent", "CtrlExec", "Platform", "Transport", arguments, logging, nio, nioPosix],
+            swiftSettings: settings),
 
         // The proof.
         .target(
@@ -102,7 +103,8 @@ let package = Package(
         .testTarget(
             name: "TransportTests", dependencies: ["CtrlExec", "PKI", "Transport", nio, nioPosix, nioSSL, nioTLS], swiftSettings: settings),
         .testTarget(
-            name: "AgentTests", dependencies: ["Agent", "cea", "CtrlExec", "PKI", "Platform", "TraceFixtures", "Transport", nio, nioPosix, logging],
+            name: "AgentTests",
+            dependencies: ["Agent", "cea", "CtrlExec", "PKI", "Platform", "TraceFixtures", "Transport", nio, nioPosix, logging],
             swiftSettings: settings),
         .testTarget(name: "CoordinatorTests", dependencies: ["Coordinator", "ced"], swiftSettings: settings),
         .testTarget(name: "EndToEndTests", dependencies: ["ced", "cea"], exclude: ["checks"], swiftSettings: settings),
