@@ -3,6 +3,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 SEEDS ?= 200
+# Fresh seeds at each call; FROM=1 for those of the tests.
+FROM ?= $(shell date +%s)000
 JOBS ?= $(shell nproc)
 RELEASE := --configuration release --scratch-path .build-release
 
@@ -38,7 +40,7 @@ simulate: bootstrap ## whole members under faults: make simulate SEEDS=1000, or 
 ifdef SEED
 	.build-release/release/ced-sim --seed $(SEED) --trace
 else
-	.build-release/release/ced-sim --seeds $(SEEDS) --workers $(JOBS)
+	.build-release/release/ced-sim --from $(FROM) --seeds $(SEEDS) --workers $(JOBS)
 endif
 
 bench: release ## fail-over and first-run times, and quiet under load
