@@ -325,6 +325,13 @@ struct InvariantTests {
         #expect(throws: Broken.self) { try invariant.announces(b, decision(.approved(certificate: [1]))) }
     }
 
+    @Test("a timer that stands still")
+    func timersMoveOn() throws {
+        let now = Instant.zero + .milliseconds(5)
+        try TimersMoveOn().stepped(a, at: now, nextDeadline: Instant.zero + .milliseconds(6))
+        #expect(throws: Broken.self) { try TimersMoveOn().stepped(a, at: now, nextDeadline: now) }
+    }
+
     @Test("members that do not come together when all is well")
     func convergence() throws {
         func view(_ member: MemberID, _ isLeader: Bool, _ hash: UInt64, term: UInt64 = 2) -> Convergence.View {

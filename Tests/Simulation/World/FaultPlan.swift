@@ -50,7 +50,7 @@ package struct FaultPlan: Sendable {
         }
         clients = 4 + Int(generator.below(7))
         safetyPhase = .milliseconds(20_000 + generator.below(25_000))
-        think = .milliseconds(60 + generator.below(240))
+        think = chance(300, &generator) ? .milliseconds(60 + generator.below(240)) : .milliseconds(200 + generator.below(600))
         weather.latency = microseconds(50, chance(300, &generator) ? 8_000 : 800, &generator)
         weather.jitter = microseconds(20, chance(300, &generator) ? 20_000 : 1_000, &generator)
         if chance(500, &generator) { weather.lossPerMille = generator.below(chance(200, &generator) ? 200 : 40) }
@@ -75,6 +75,8 @@ package struct FaultPlan: Sendable {
             let isThere = chance(550, &generator)
             if isThere { kinds.append(kind) }
         }
+        // What is hard to survive comes more often, where it exists.
+        kinds += kinds.filter { [.leaderMeetsTrouble, .leaderHearsLate].contains($0) }
         // A sole voter that is cut off does nothing; without its peers most faults of the network mean nothing.
         if kinds.isEmpty { kinds = [.cutPower] }
     }

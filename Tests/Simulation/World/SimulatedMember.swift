@@ -93,6 +93,7 @@ final class SimulatedProcess {
     var hasBeenReady = false
 
     // What it was after its last step.
+    var nextDeadline = Instant.zero
     var wasLeader = false
     var lastTerm = Term.zero
     var lastCommit = LogIndex.zero

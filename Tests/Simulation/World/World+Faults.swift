@@ -14,8 +14,9 @@ extension World {
         case emptyDisk(Int, life: Int)
         case drained(Int, life: Int)
         case losesPower(Int, life: Int)
-        /// A leader that heard late is heard no more.
-        case silence(Int, life: Int, TimeSpan)
+        /// A leader that hears everything so much later is heard no more, and then hangs.
+        case silence(Int, life: Int, hearsLater: TimeSpan)
+        case hang(Int, life: Int, TimeSpan)
     }
 
     func fault() throws(Broken) {
@@ -96,12 +97,13 @@ extension World {
             coverage.note(.rateChanges)
             machine.clock.changeRate(to: drawRate(using: &faultGenerator), at: now)
             if let process = machine.process {
-                try observeLease(machine, process)
+                try observeLease(machine, process, process.member)
                 // The timer of the loop goes by the changed clock.
                 agenda.plan(.tick(place, life: process.life.number), at: process.tickPlannedAt == .never ? now : process.tickPlannedAt)
             }
         case .leaderHearsLate:
-            // Every answer arrives when the promise in it is nearly over; then the leader hangs, or speaks to nobody.
+            // Every answer arrives when the promise in it is nearly over; then the leader speaks to nobody, goes on hearing answers for a
+            // while, and hangs before it notices that they are the last.
             guard let leader = leaderPlace, members.count > 1 else { return }
             coverage.note(.leadersHearingLate)
             let least = TimeSpan.milliseconds(40 + faultGenerator.below(220))
@@ -109,7 +111,7 @@ extension World {
                 network.degrade(from: other, to: leader, lossPerMille: 0, delay: .milliseconds(20), atLeast: least)
                 agenda.plan(.faultEnds(.clearLink(from: other, to: leader)), at: now + .milliseconds(2_500))
             }
-            let silence = FaultEnd.silence(leader, life: members[leader].lives, .milliseconds(400 + faultGenerator.below(900)))
+            let silence = FaultEnd.silence(leader, life: members[leader].lives, hearsLater: least)
             agenda.plan(.faultEnds(silence), at: now + .milliseconds(300 + faultGenerator.below(1_200)))
         case .drain:
             // As at a planned restart: it hands on what it leads, and is gone a moment later, whether that came to anything or not.
@@ -174,15 +176,17 @@ extension World {
             network.degrade(from: from, to: to, lossPerMille: 0, delay: .zero)
         case .normalDisk(let place):
             members[place].extraFlushTime = .zero
-        case .silence(let place, let life, let length):
-            guard let process = members[place].process, process.life.number == life else { return }
-            if faultGenerator.below(2) == 0 {
-                cut(others(place).map { (place, $0) }, for: length)
-            } else {
-                coverage.note(.pausesOfMembers)
-                members[place].pausedUntil = max(members[place].pausedUntil, now + length)
-                agenda.plan(.resume(place, life: life), at: members[place].pausedUntil)
-            }
+        case .silence(let place, let life, let late):
+            guard members[place].process?.life.number == life else { return }
+            let length = TimeSpan.milliseconds(500 + faultGenerator.below(900))
+            cut(others(place).map { (place, $0) }, for: length)
+            guard faultGenerator.below(4) != 0 else { return }
+            agenda.plan(.faultEnds(.hang(place, life: life, length)), at: now + late + .milliseconds(10 + faultGenerator.below(30)))
+        case .hang(let place, let life, let length):
+            guard members[place].process?.life.number == life else { return }
+            coverage.note(.pausesOfMembers)
+            members[place].pausedUntil = max(members[place].pausedUntil, now + length)
+            agenda.plan(.resume(place, life: life), at: members[place].pausedUntil)
         case .losesPower(let place, let life):
             if members[place].lives == life { try die(members[place], losingPower: true) }
         case .drained(let place, let life):

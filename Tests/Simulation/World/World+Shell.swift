@@ -82,7 +82,7 @@ extension World {
     }
 
     private func planTick(_ machine: SimulatedMember, _ process: SimulatedProcess) {
-        let due = machine.clock.time(of: process.member.nextDeadline)
+        let due = machine.clock.time(of: process.nextDeadline)
         // A timer is late by a little; nothing is ever due twice at one instant.
         let late = TimeSpan(nanoseconds: 1_000 + shellGenerator.below(200_000))
         let time = max(due, now) + late
@@ -96,7 +96,7 @@ extension World {
         process.tickPlannedAt = .never
         if process.isBusy || now < machine.pausedUntil {
             process.inputs.append(.event(.tick))
-        } else if machine.clock.instant(at: now) >= process.member.nextDeadline {
+        } else if machine.clock.instant(at: now) >= process.nextDeadline {
             try give(.event(.tick), to: machine, process)
         } else {
             planTick(machine, process)
@@ -389,6 +389,7 @@ extension World {
             seed: shellGenerator.next(), now: machine.clock.moment(at: now))
         let process = SimulatedProcess(life: machine.life, member: member, journal: opened.journal)
         process.lastTerm = opened.recovered.ballot.term
+        process.nextDeadline = member.nextDeadline
         machine.process = process
         machine.pausedUntil = now
         trace.say(
