@@ -68,25 +68,3 @@ func ownPath() throws -> String {
     guard count > 0 else { throw FileProblem("read", "/proc/self/exe") }
     return String(decoding: buffer.prefix(count).map { UInt8(bitPattern: $0) }, as: UTF8.self)
 }
-
-/// Free TCP ports on loopback. They are held until all are found, so that none is given twice.
-func freePorts(_ count: Int) throws -> [UInt16] {
-    var descriptors: [Int32] = []
-    defer { for descriptor in descriptors { close(descriptor) } }
-    return try (0..<count).map { _ in
-        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
-        guard descriptor >= 0 else { throw FileProblem("open", "a socket") }
-        descriptors.append(descriptor)
-        var address = sockaddr_in()
-        address.sin_family = sa_family_t(AF_INET)
-        address.sin_addr.s_addr = UInt32(0x7f00_0001).bigEndian
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-        let found = withUnsafeMutablePointer(to: &address) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { generic in
-                bind(descriptor, generic, length) == 0 && getsockname(descriptor, generic, &length) == 0
-            }
-        }
-        guard found else { throw FileProblem("bind", "a port on 127.0.0.1") }
-        return UInt16(bigEndian: address.sin_port)
-    }
-}
