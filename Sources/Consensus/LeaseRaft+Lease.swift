@@ -48,13 +48,16 @@ extension LeaseRaft {
         if leading.isSilent { return }
         let number = makeHeartbeat(at: now, into: &effects)
         leading.nextHeartbeat = now + timing.heartbeat
-        for position in leading.peers.indices { sendHeartbeat(number, toPeerAt: position, into: &effects) }
+        for position in leading.peers.indices { sendHeartbeat(number, toPeerAt: position, at: now, into: &effects) }
         quorumMayHaveAnswered(at: now, into: &effects)
     }
 
-    mutating func sendHeartbeat(_ number: HeartbeatNumber, toPeerAt position: Int, into effects: inout [ConsensusEffect]) {
+    mutating func sendHeartbeat(
+        _ number: HeartbeatNumber, toPeerAt position: Int, at now: Instant, into effects: inout [ConsensusEffect]
+    ) {
         let commit = min(leading.peers[position].match, commitIndex)
         leading.peers[position].told(commit: commit)
+        leading.peers[position].sent(number, at: now)
         let heartbeat = Heartbeat(number: number, promise: timing.promise, commit: commit)
         send(.heartbeat(heartbeat), to: leading.peers[position].member, after: promise.longestWrite, into: &effects)
     }

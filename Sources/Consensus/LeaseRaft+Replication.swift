@@ -32,7 +32,7 @@ extension LeaseRaft {
         let peer = leading.peers[position]
         if min(peer.match, commitIndex) > peer.commitSent {
             let number = makeIfNeeded(&number, at: now, into: &effects)
-            sendHeartbeat(number, toPeerAt: position, into: &effects)
+            sendHeartbeat(number, toPeerAt: position, at: now, into: &effects)
         }
     }
 
@@ -57,6 +57,7 @@ extension LeaseRaft {
         let commit = min(commitIndex, matched)
         leading.peers[position].sentAppend(count: batch.entries.count, bytes: batch.bytes, at: now)
         leading.peers[position].told(commit: min(commitIndex, peer.match))
+        leading.peers[position].sent(number, at: now)
         let heartbeat = Heartbeat(number: number, promise: timing.promise, commit: commit)
         let append = Append(heartbeat: heartbeat, previousIndex: previous, previousTerm: previousTerm, entries: batch.entries)
         send(.append(append), to: peer.member, after: promise.longestWrite, into: &effects)

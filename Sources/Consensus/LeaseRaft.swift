@@ -217,6 +217,19 @@ package struct LeaseRaft: Sendable {
         return lastContact
     }
 
+    /// Leader only, before the message is received: if it answers a heartbeat of this term, how long it was under way at most.
+    package func transit(of message: Message, from member: MemberID, at now: Instant) -> TimeSpan? {
+        guard case .leader(let leading) = state, message.term == term, let position = leading.position(of: member) else { return nil }
+        let answered: HeartbeatNumber
+        switch message.body {
+        case .heartbeatAnswer(let answer): answered = answer.number
+        case .appendAnswer(let answer): answered = answer.number
+        default: return nil
+        }
+        guard let timed = leading.peers[position].timed, answered >= timed.number else { return nil }
+        return now.since(timed.made)
+    }
+
     /// Leader only: what it knows of another member.
     package func progress(of member: MemberID) -> (match: LogIndex, lastAnswer: Instant?)? {
         guard case .leader(let leading) = state, let position = leading.position(of: member) else { return nil }

@@ -23,6 +23,11 @@ struct Progress: Sendable {
         let sent: Instant
     }
 
+    struct TimedHeartbeat: Hashable, Sendable {
+        let number: HeartbeatNumber
+        let made: Instant
+    }
+
     let member: MemberID
     let isVoter: Bool
     /// Durable there and equal to this leader's log. Never falls.
@@ -36,6 +41,8 @@ struct Progress: Sendable {
     /// The newest heartbeat that it answered.
     private(set) var answered = HeartbeatNumber.zero
     private(set) var lastAnswer: Instant?
+    /// The first heartbeat that was sent after its last answer, and when it was made: an answer was under way for no longer.
+    private(set) var timed: TimedHeartbeat?
     /// The highest commit index that it was told in this term.
     private(set) var commitSent = LogIndex.zero
 
@@ -70,7 +77,12 @@ struct Progress: Sendable {
 
     mutating func told(commit: LogIndex) { commitSent = max(commitSent, commit) }
 
+    mutating func sent(_ number: HeartbeatNumber, at now: Instant) {
+        if timed == nil { timed = TimedHeartbeat(number: number, made: now) }
+    }
+
     mutating func heard(_ number: HeartbeatNumber, at now: Instant) {
+        if let timed, number >= timed.number { self.timed = nil }
         answered = max(answered, number)
         lastAnswer = now
     }

@@ -29,7 +29,9 @@ extension PeerMessage {
     package func encoded() -> [UInt8] {
         var proto = ProtoPeerMessage()
         switch self {
-        case .consensus(let message): proto.consensus = ProtoConsensusMessage(message)
+        case .consensus(let message, let calendar):
+            proto.consensus = ProtoConsensusMessage(message)
+            proto.calendarSeconds = calendar.secondsSince1970
         case .forward(let request): proto.forward = ProtoForwardedRequest(request)
         case .forwardAnswer(let answer): proto.forwardAnswer = ProtoForwardAnswer(answer)
         case .reportRequest(let number): proto.reportRequest = number
@@ -48,7 +50,8 @@ extension PeerMessage {
     package init(decoding bytes: [UInt8]) throws(WireFailure) {
         let proto = try ProtoPeerMessage(bytes, limit: WireLimit.frame)
         switch proto.kind {
-        case .consensus(let message): self = .consensus(try Message(message))
+        case .consensus(let message):
+            self = .consensus(try Message(message), calendar: WallClock(secondsSince1970: proto.calendarSeconds))
         case .forward(let request): self = .forward(try ForwardedRequest(request))
         case .forwardAnswer(let answer): self = .forwardAnswer(try ForwardAnswer(answer))
         case .reportRequest(let number): self = .reportRequest(number: number)

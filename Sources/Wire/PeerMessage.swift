@@ -30,7 +30,8 @@ package enum ExclusiveOperation: Hashable, Sendable {
 }
 
 package enum PeerMessage: Hashable, Sendable {
-    case consensus(Message)
+    /// `calendar`: what the sender's showed when it decided to say this.
+    case consensus(Message, calendar: WallClock)
     case forward(ForwardedRequest)
     case forwardAnswer(ForwardAnswer)
     case reportRequest(number: UInt64)

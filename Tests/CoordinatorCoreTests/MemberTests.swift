@@ -129,7 +129,7 @@ struct MemberTests {
         var effects: [Effect] = []
         cluster.members[leader].handle(
             .request(SmallCluster.issue("ann"), .client("r1"), from: .localUser(uid: 0), deadline: cluster.now + .seconds(5), Ticket(1)),
-            at: cluster.moment, into: &effects)
+            at: cluster.moment(of: leader), into: &effects)
         #expect(!effects.contains { if case .sign = $0.action { true } else { false } }, "nothing is signed before the entry is committed")
         let whole = SmallCluster()
         let (first, _) = whole.elect()
@@ -146,7 +146,8 @@ struct MemberTests {
             number: 77, operation: SmallCluster.issue("ann"), principal: .localUser(uid: 0), request: .client("r1"),
             remainingMilliseconds: 1000, believedTerm: cluster.members[others[0]].raft.term)
         var effects: [Effect] = []
-        cluster.members[others[0]].handle(.peer(.forward(request), from: cluster.names[others[1]]), at: cluster.moment, into: &effects)
+        cluster.members[others[0]].handle(
+            .peer(.forward(request), from: cluster.names[others[1]]), at: cluster.moment(of: others[0]), into: &effects)
         let sent = effects.compactMap { effect -> PeerMessage? in
             if case .send(let message, _) = effect.action { message } else { nil }
         }
@@ -161,7 +162,8 @@ struct MemberTests {
         let (leader, _) = cluster.elect()
         var effects: [Effect] = []
         let stranger = must(MemberID("stranger"))
-        cluster.members[leader].handle(.peer(.reportRequest(number: 1), from: stranger), at: cluster.moment, into: &effects)
+        cluster.members[leader].handle(
+            .peer(.reportRequest(number: 1), from: stranger), at: cluster.moment(of: leader), into: &effects)
         #expect(effects.allSatisfy { if case .send(_, let to) = $0.action { to != stranger } else { true } })
     }
 
@@ -237,7 +239,8 @@ struct MemberTests {
                 number: 5, operation: operation, principal: principal, request: .client("x"), remainingMilliseconds: 1000,
                 believedTerm: cluster.members[leader].raft.term)
             var effects: [Effect] = []
-            cluster.members[leader].handle(.peer(.forward(request), from: cluster.names[others[0]]), at: cluster.moment, into: &effects)
+            cluster.members[leader].handle(
+                .peer(.forward(request), from: cluster.names[others[0]]), at: cluster.moment(of: leader), into: &effects)
             for effect in effects { if case .send(.forwardAnswer(let answer), _) = effect.action { return answer.result } }
             return nil
         }

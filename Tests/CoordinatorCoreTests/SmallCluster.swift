@@ -23,14 +23,18 @@ final class SmallCluster {
     var now = Instant(nanosecondsSinceBoot: 1_000_000_000)
     var replies: [(ticket: UInt64, reply: Reply)] = []
     var announced: [(member: MemberID, decision: PairingDecision)] = []
-    /// Calendar time is so many seconds ahead.
+    /// Calendar time is so many seconds ahead, everywhere …
     var wallOffset: Int64 = 0
+    /// … and at single members so many more.
+    var calendarErrors: [Int: Int64] = [:]
     /// Calls to agents that were started, and by whom; answered by the test.
     var agentCalls: [(Int, AgentCall)] = []
     /// Signing jobs that were started, and by whom; answered by `sign`.
     var jobs: [(member: Int, job: SigningJob)] = []
     /// Messages between these are lost.
     var cut: [(MemberID, MemberID)] = []
+    /// Members that do not hear when leadership is handed to them.
+    var deaf: Set<Int> = []
     var signsAtOnce = true
     private var inbox: [(to: Int, from: MemberID, message: PeerMessage)] = []
     private var held: [[(WriteID, Effect)]]
@@ -68,16 +72,15 @@ final class SmallCluster {
         durable = [WriteID](repeating: .zero, count: count)
     }
 
-    var moment: Moment {
-        Moment(
-            instant: now,
-            wallClock: WallClock(secondsSince1970: 1_800_000_000 + wallOffset + Int64(now.nanosecondsSinceBoot / 1_000_000_000)))
+    func moment(of member: Int) -> Moment {
+        let seconds = 1_800_000_000 + wallOffset + (calendarErrors[member] ?? 0) + Int64(now.nanosecondsSinceBoot / 1_000_000_000)
+        return Moment(instant: now, wallClock: WallClock(secondsSince1970: seconds))
     }
 
     func give(_ event: Event, to member: Int) {
         guard alive[member] else { return }
         var effects: [Effect] = []
-        members[member].handle(event, at: moment, into: &effects)
+        members[member].handle(event, at: moment(of: member), into: &effects)
         // A shell that is asked for a tick in the past runs nothing else any more.
         precondition(members[member].nextDeadline > now, "a tick in the past is asked for after \(event)")
         run(effects, of: member)
@@ -121,6 +124,7 @@ final class SmallCluster {
                 continue
             }
             let (to, from, message) = inbox.removeFirst()
+            if deaf.contains(to), case .consensus(let message, _) = message, case .timeoutNow = message.body { continue }
             give(.peer(message, from: from), to: to)
         }
     }

@@ -14,7 +14,7 @@ import Testing
     private func feed(_ bytes: [UInt8]) {
         do {
             let message = try PeerMessage(decoding: bytes)
-            if case .consensus(let message) = message { #expect(message.term.number <= WireLimit.number) }
+            if case .consensus(let message, _) = message { #expect(message.term.number <= WireLimit.number) }
             #expect((try? PeerMessage(decoding: message.encoded())) == message)
         } catch { #expect(!error.description.isEmpty) }
         do {

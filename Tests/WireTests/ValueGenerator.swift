@@ -225,7 +225,7 @@ struct ValueGenerator {
         case 3: return .report(number: any(), report())
         case 4: return .holding(serials())
         case 5: return .observed(AgentObservation(agent: agentKey(), accepted: serial(), refused: serials()))
-        default: return .consensus(message())
+        default: return .consensus(message(), calendar: wallClock())
         }
     }
 }

@@ -41,6 +41,8 @@ struct Leadership: Hashable, Sendable {
     var proposedExpiry: LogIndex?
     /// What its duty towards the agents has under way.
     var rotation: RotationDuty
+    /// This member's calendar is off the middle of all: it signs nothing.
+    var isCalendarOff = false
     /// When the next expiry or a lost signature is due; far away if nothing is.
     var nextDeadline = Instant(nanosecondsSinceBoot: .max)
 

@@ -26,17 +26,21 @@ extension Member {
         if let index = duties.proposedExpiry, index <= state.appliedIndex { duties.proposedExpiry = nil }
         duties.nextDeadline = Instant(nanosecondsSinceBoot: .max)
 
+        // Without a calendar nothing can be dated; whoever this member hands over to goes on.
+        let maySign = mayDate(at: now)
         for obligation in state.obligations {
             guard !duties.proposedSteps.contains(where: { $0.obligation == obligation.id }) else { continue }
             if obligation.term != duties.term {
                 guard let index = propose(.reserveAnew(obligation.id), at: now, consensus: &consensus) else { break }
                 duties.proposedSteps.append(Leadership.ProposedStep(obligation: obligation.id, index: index))
             } else if !duties.signing.contains(where: { $0.obligation == obligation.id && $0.serial == obligation.serial }) {
-                guard duties.signing.count < Leadership.signingLimit else { break }
+                guard maySign, duties.signing.count < Leadership.signingLimit else { break }
                 duties.signing.append(
                     Leadership.Signing(
                         obligation: obligation.id, serial: obligation.serial, giveUpAt: now.instant + Leadership.Signing.patience))
-                effects.append(Effect(.sign(SigningJob(obligation: obligation, validity: validity(for: obligation))), notAfter: lease))
+                effects.append(
+                    Effect(
+                        .sign(SigningJob(obligation: obligation, validity: validity(for: obligation, at: now.wallClock))), notAfter: lease))
             }
         }
         for signing in duties.signing { duties.nextDeadline = min(duties.nextDeadline, signing.giveUpAt) }
@@ -91,14 +95,14 @@ extension Member {
     }
 
     /// `notBefore` is set back by five minutes, for clocks that are behind.
-    private func validity(for obligation: Obligation) -> SigningJob.Validity {
+    private func validity(for obligation: Obligation, at now: WallClock) -> SigningJob.Validity {
         let days: Int64 =
             switch obligation.purpose {
             case .operatorCertificate: settings.operatorDays
             case .agentCertificate: settings.agentDays
             case .dispatcherIdentity: settings.dispatcherDays
             }
-        let start = obligation.reservedAt.secondsSince1970
+        let start = now.secondsSince1970
         return SigningJob.Validity(
             notBefore: WallClock(secondsSince1970: start - 300), notAfter: WallClock(secondsSince1970: start + days * 86_400))
     }

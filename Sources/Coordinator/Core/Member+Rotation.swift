@@ -146,7 +146,7 @@ extension Member {
             if isHeld { return .activate(serial) }
         case .making: break
         case nil:
-            if let current = state.currentIdentity,
+            if let current = state.currentIdentity, mayDate(at: now),
                 current.notAfter.secondsSince1970
                     < now.wallClock.secondsSince1970.addingReportingOverflow(Member.renewalSeconds).partialValue
             {

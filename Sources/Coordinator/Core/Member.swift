@@ -44,6 +44,8 @@ package struct Member: Sendable {
     var isDraining = false
     /// The dispatcher identities that this member can present.
     var held: [SerialNumber]
+    /// The other members' calendars, as far as this one knows.
+    var clocks = PeerClocks()
     /// When the leader is told once more what this member holds, if it does not know.
     var holdingDue = Instant(nanosecondsSinceBoot: 0)
 
@@ -139,7 +141,7 @@ package struct Member: Sendable {
                 case .write(let write, let id):
                     effects.append(Effect(.write(write, id)))
                 case .send(let message, let member, let gate):
-                    effects.append(Effect(.send(.consensus(message), to: member), gate: gate))
+                    effects.append(Effect(.send(.consensus(message, calendar: now.wallClock), to: member), gate: gate))
                 case .roleChanged(let role, let term, let leader, let reason):
                     roleChanged(role, term: term, leader: leader, because: reason, at: now, consensus: &consensus, into: &effects)
                 case .leadershipEstablished(let term):
@@ -164,6 +166,7 @@ package struct Member: Sendable {
         advanceReads(at: now, consensus: &consensus, into: &effects)
         advanceGatherings(at: now, into: &effects)
         reportHoldings(at: now, consensus: &consensus, into: &effects)
+        noteCalendar(at: now, into: &effects)
         performDuties(at: now, consensus: &consensus, into: &effects)
         handOver(at: now, consensus: &consensus, into: &effects)
     }
@@ -173,7 +176,10 @@ package struct Member: Sendable {
     ) {
         guard sender != settings.id, raft.configuration.members.contains(sender) else { return }
         switch message {
-        case .consensus(let message):
+        case .consensus(let message, let calendar):
+            if let transit = raft.transit(of: message, from: sender, at: now.instant), transit <= PeerClocks.longestTransit {
+                clocks.note(sender, calendar, at: now.instant)
+            }
             // Whoever is about to end does not accept what it would have to hand on.
             if isDraining, case .timeoutNow = message.body { return }
             raft.receive(message, from: sender, at: now.instant, into: &consensus)
@@ -210,9 +216,13 @@ package struct Member: Sendable {
         advanceCalls(at: now, consensus: &consensus, into: &effects)
     }
 
-    /// A member that is to end keeps handing leadership on for as long as it has it: an attempt may fail, and it may be elected again.
+    /// A member that is to end, or whose calendar is wrong, keeps handing leadership on for as long as it has it: an attempt may fail, and
+    /// it may be elected again.
     private mutating func handOver(at now: Moment, consensus: inout [ConsensusEffect], into effects: inout [Effect]) {
-        guard isDraining, raft.role == .leader, let target = transferTarget() else { return }
+        let isCalendarOff = leadership?.isCalendarOff ?? false
+        guard isDraining || isCalendarOff, raft.role == .leader else { return }
+        let target = transferTarget { member in isDraining || isCalendarSound(of: member, at: now) }
+        guard let target else { return }
         do {
             try raft.transferLeadership(to: target, at: now.instant, into: &consensus)
             effects.append(Effect(.log(LogRecord(.info, "leader-handover", [("TO", target.name)]))))
@@ -221,10 +231,10 @@ package struct Member: Sendable {
         }
     }
 
-    /// The other voter that is furthest along and was heard of last; nil if there is none.
-    func transferTarget() -> MemberID? {
+    /// The other voter that is furthest along and was heard of last, of those that are `suitable`; nil if there is none.
+    func transferTarget(where suitable: (MemberID) -> Bool = { _ in true }) -> MemberID? {
         var best: (member: MemberID, match: LogIndex, answer: Instant)?
-        for member in raft.configuration.voters where member != settings.id {
+        for member in raft.configuration.voters where member != settings.id && suitable(member) {
             guard let progress = raft.progress(of: member), let answer = progress.lastAnswer else { continue }
             if let current = best, (current.match, current.answer) >= (progress.match, answer) { continue }
             best = (member, progress.match, answer)

@@ -23,7 +23,7 @@ package struct Obligation: Hashable, Sendable {
     package var serial: SerialNumber
     /// The term whose leader may use the reservation.
     package var term: Term
-    /// Calendar time of the reservation; `notBefore` is five minutes earlier.
+    /// Calendar time of the reservation, for people.
     package var reservedAt: WallClock
     package init(
         id: ObligationID, purpose: Purpose, signingRequest: SigningRequest, serial: SerialNumber, term: Term, reservedAt: WallClock

@@ -121,6 +121,9 @@ package nonisolated struct ProtoPeerMessage: Sendable {
     set {kind = .observed(newValue)}
   }
 
+  /// With a consensus message: what the sender's calendar showed.
+  package var calendarSeconds: Int64 = 0
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package nonisolated enum OneOf_Kind: Equatable, Sendable {
@@ -836,7 +839,7 @@ nonisolated extension ProtoPeerHello: SwiftProtobuf.Message, SwiftProtobuf._Mess
 
 nonisolated extension ProtoPeerMessage: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".PeerMessage"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}consensus\0\u{1}forward\0\u{3}forward_answer\0\u{3}report_request\0\u{1}report\0\u{2}\u{f}holding\0\u{1}observed\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}consensus\0\u{1}forward\0\u{3}forward_answer\0\u{3}report_request\0\u{1}report\0\u{2}\u{f}holding\0\u{1}observed\0\u{4}\u{9}calendar_seconds\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -930,6 +933,7 @@ nonisolated extension ProtoPeerMessage: SwiftProtobuf.Message, SwiftProtobuf._Me
           self.kind = .observed(v)
         }
       }()
+      case 30: try { try decoder.decodeSingularSInt64Field(value: &self.calendarSeconds) }()
       default: break
       }
     }
@@ -971,11 +975,15 @@ nonisolated extension ProtoPeerMessage: SwiftProtobuf.Message, SwiftProtobuf._Me
     }()
     case nil: break
     }
+    if self.calendarSeconds != 0 {
+      try visitor.visitSingularSInt64Field(value: self.calendarSeconds, fieldNumber: 30)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
   package static func ==(lhs: ProtoPeerMessage, rhs: ProtoPeerMessage) -> Bool {
     if lhs.kind != rhs.kind {return false}
+    if lhs.calendarSeconds != rhs.calendarSeconds {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -8,7 +8,7 @@ package enum Happening: Int, CaseIterable, Sendable {
     case diskFailures, fullDisks, slowDisks, stalledLeaders
     case oneWayPartitions, fullPartitions, isolatedLeaders, leadersHearingLate
     case lostMessages, duplicatedMessages, reorderedMessages, slowMessages, staleMessages
-    case driftedClocks, rateChanges
+    case driftedClocks, rateChanges, wrongCalendars, leadersOffTheCalendar
     case pausesOfMembers, pausesBeforeSteps, pausesBeforeEffects
     case drains, transfersAsked, transfersDone
     case requestsAsked, requestsSettled, requestsForwarded, requestsRetried, requestsRepeatedAfterAnswer, requestsGivenUp, callersGone

@@ -9,7 +9,7 @@ package struct FaultPlan: Sendable {
     package enum Kind: CaseIterable, Sendable {
         case killProcess, killWithinFlush, cutPower, cutPowerOfAll, failPowerWithinWrite
         case isolate, cutOneWay, cutLink, split, degradeLink
-        case pause, slowDisk, stallDisk, failDisk, fillDisk, changeRate
+        case pause, slowDisk, stallDisk, failDisk, fillDisk, changeRate, setWallClock
         case leaderMeetsTrouble, leaderHearsLate, drain
     }
     package enum Clocks: Sendable { case exact, drawn, extreme }

@@ -12,7 +12,8 @@ package struct SimulatedClock: Sendable {
     package private(set) var rate: UInt64
     private var origin: TrueTime
     private var reading: UInt64
-    private let wallOffset: Int64
+    /// How far the wall clock is off, in seconds.
+    package private(set) var wallOffset: Int64
 
     package init(reading: UInt64, rate: UInt64, wallOffset: Int64, at now: TrueTime) {
         self.reading = reading
@@ -41,6 +42,10 @@ package struct SimulatedClock: Sendable {
         guard ahead < 1 << 43 else { return .never }
         return origin + TimeSpan(nanoseconds: (ahead * SimulatedClock.exact + rate - 1) / rate)
     }
+
+    package var isWallClockNearlyRight: Bool { wallOffset.magnitude <= 2 }
+
+    package mutating func setWallClock(off offset: Int64) { wallOffset = offset }
 
     /// The clock goes on from what it shows now, faster or slower.
     package mutating func changeRate(to rate: UInt64, at now: TrueTime) {

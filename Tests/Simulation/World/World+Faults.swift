@@ -16,6 +16,7 @@ extension World {
         case losesPower(Int, life: Int)
         /// A leader that hears everything so much later is heard no more, and then hangs.
         case silence(Int, life: Int, hearsLater: TimeSpan)
+        case rightCalendar(Int)
         case hang(Int, life: Int, TimeSpan)
     }
 
@@ -101,6 +102,13 @@ extension World {
                 // The timer of the loop goes by the changed clock.
                 agenda.plan(.tick(place, life: process.life.number), at: process.tickPlannedAt == .never ? now : process.tickPlannedAt)
             }
+        case .setWallClock:
+            // Somebody sets it by hand, or a machine comes back with an empty battery.
+            coverage.note(.wrongCalendars)
+            let offsets: [Int64] = [40, -40, 11 + Int64(faultGenerator.below(3_600)), 366 * 86_400, -1_000_000_000]
+            machine.clock.setWallClock(off: offsets[Int(faultGenerator.below(UInt64(offsets.count)))])
+            checks.soundCalendar.changed(at: now)
+            agenda.plan(.faultEnds(.rightCalendar(place)), at: now + length + .seconds(2 + faultGenerator.below(15)))
         case .leaderHearsLate:
             // Every answer arrives when the promise in it is nearly over; then the leader speaks to nobody, goes on hearing answers for a
             // while, and hangs before it notices that they are the last.
@@ -172,6 +180,9 @@ extension World {
         switch end {
         case .mend(let links):
             for link in links { network.mend(from: link.from, to: link.to) }
+        case .rightCalendar(let place):
+            members[place].clock.setWallClock(off: 0)
+            checks.soundCalendar.changed(at: now)
         case .clearLink(let from, let to):
             network.degrade(from: from, to: to, lossPerMille: 0, delay: .zero)
         case .normalDisk(let place):

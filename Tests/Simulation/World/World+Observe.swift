@@ -32,6 +32,7 @@ struct Invariants {
     var convergence = Convergence()
     var timersMoveOn = TimersMoveOn()
     var agentsAcceptMembers = AgentsAcceptMembers()
+    var soundCalendar = SoundCalendar()
 
     init(genesis: GenesisState, timing: Timing) {
         leaseExclusivity = LeaseExclusivity(effectAge: timing.effectAge)
@@ -128,7 +129,7 @@ extension World {
             checks.oneAnswerPerCaller.asks(process.life, ticket, deadline: deadline)
         case .callerGone(let ticket):
             checks.oneAnswerPerCaller.goes(process.life, ticket)
-        case .peer(.consensus(let message), let sender):
+        case .peer(.consensus(let message, _), let sender):
             observeMessage(message, from: sender, machine, process, moment, readAt: readAt)
         default:
             break
@@ -161,14 +162,14 @@ extension World {
         _ machine: SimulatedMember, _ process: SimulatedProcess, _ event: Event, _ effects: [Effect], readAt: TrueTime
     ) throws(Broken) {
         var isTransfer = false
-        if case .peer(.consensus(let message), _) = event, case .voteRequest(let request) = message.body {
+        if case .peer(.consensus(let message, _), _) = event, case .voteRequest(let request) = message.body {
             isTransfer = request.transfer != nil
         }
         for effect in effects {
             switch effect.action {
             case .write(let write, let id):
                 try observeWrite(write, id, machine, process)
-            case .send(.consensus(let message), let target):
+            case .send(.consensus(let message, _), let target):
                 if let heartbeat = message.heartbeat {
                     checks.promiseKept.promises(machine.id, to: machine.id, heartbeat.promise, at: readAt)
                 }
@@ -280,6 +281,18 @@ extension World {
         }
     }
 
+    /// A certificate is about to be dated. Whoever hung a while ago may have heard old answers last.
+    func observeDating(_ machine: SimulatedMember, _ process: SimulatedProcess) throws(Broken) {
+        guard now.since(machine.pausedUntil) > .seconds(6) else { return }
+        let reading = machine.clock.instant(at: now)
+        let others = members.filter { other in
+            guard other.id != machine.id, let answer = process.member.raft.progress(of: other.id)?.lastAnswer else { return false }
+            return reading.since(answer) < .seconds(1)
+        }
+        try checks.soundCalendar.dates(
+            process.life, own: machine.clock.wallOffset, others: others.map(\.clock.wallOffset), at: now)
+    }
+
     // MARK: When something leaves
 
     func observeSent(
@@ -287,7 +300,7 @@ extension World {
     ) throws(Broken) {
         switch message {
         case .forward: coverage.note(.requestsForwarded)
-        case .consensus(let message):
+        case .consensus(let message, _):
             try checks.durableBeforeVisible.sends(machine.id, message, to: target, durable: machine.known.durable)
             var isPreVote = false
             if message.answersHeartbeat { checks.promiseKept.answers(machine.id) }
@@ -352,7 +365,7 @@ extension World {
 
     func words(for message: PeerMessage) -> String {
         switch message {
-        case .consensus(let message):
+        case .consensus(let message, _):
             switch message.body {
             case .append(let append):
                 "t\(message.term) append #\(append.heartbeat.number.number) after \(append.previousIndex)/t\(append.previousTerm) ×\(append.entries.count) commit \(append.heartbeat.commit)"

@@ -158,6 +158,7 @@ extension World {
                 try checks.uniqueSerials.releases(serial, certificate, certified: serial)
             }
         case .log(let record):
+            if record.action == "clock-off" { coverage.note(.leadersOffTheCalendar) }
             trace.say(now, "\(process.life) logs \(record.action) \(record.fields.map { "\($0.key)=\($0.value)" }.joined(separator: " "))")
         case .stop(let reason):
             trace.say(now, "\(process.life) stops: \(reason)")
@@ -191,6 +192,7 @@ extension World {
     private func sign(_ job: SigningJob, _ machine: SimulatedMember, _ process: SimulatedProcess) throws(Broken) {
         let obligation = job.obligation
         try checks.leaseExclusivity.acts(process.life, "a signature", at: now)
+        try observeDating(machine, process)
         try checks.uniqueSerials.signs(
             process.life, obligation.serial, UniqueSerials.Reservation(obligation: obligation.id, term: obligation.term))
         var span = plan.signing + shellGenerator.span(upTo: plan.signing)
@@ -314,6 +316,7 @@ extension World {
             let torn = machine.disk.counts.tornSectors
             machine.disk.crash()
             coverage[.tornSectors] += machine.disk.counts.tornSectors - torn
+            if !machine.clock.isWallClockNearlyRight { checks.soundCalendar.changed(at: now) }
             machine.clock = SimulatedClock(
                 reading: shellGenerator.below(1 << 40), rate: drawRate(using: &shellGenerator),
                 wallOffset: Int64(shellGenerator.below(5)) - 2, at: now)

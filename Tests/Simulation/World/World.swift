@@ -249,8 +249,10 @@ package final class World {
         trace.say(now, "all faults end")
         isHealing = true
         network.heal()
+        checks.soundCalendar.changed(at: now)
         for member in members {
             member.pausedUntil = now
+            member.clock.setWallClock(off: 0)
             member.extraFlushTime = .zero
             member.diskStallsUntil = now
             member.disk.faults = SimulatedDisk.Faults()
