@@ -90,6 +90,7 @@ final class HTTPConnection: ChannelInboundHandler {
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
         guard let secured = event as? Secured else { return context.fireUserInboundEventTriggered(event) }
         peer = secured.peer
+        if let peer { registry.identified(context.channel, as: peer) }
         begin(context)
     }
 

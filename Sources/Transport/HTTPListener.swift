@@ -154,14 +154,16 @@ package final class HTTPListener: Sendable {
 
     private let channel: any Channel
     private let registry: ConnectionRegistry
+    private let report: @Sendable (ConnectionIncident) -> Void
     /// The port that is bound, also where 0 was asked for; nil for a unix socket.
     package var port: Int? { channel.localAddress?.port }
     /// Connections that are open now.
     package var connectionCount: Int { registry.count }
 
-    private init(channel: any Channel, registry: ConnectionRegistry) {
+    private init(channel: any Channel, registry: ConnectionRegistry, report: @escaping @Sendable (ConnectionIncident) -> Void) {
         self.channel = channel
         self.registry = registry
+        self.report = report
     }
 
     /// Binds and serves until `stop`. Throws `ListenFailure`.
@@ -185,7 +187,15 @@ package final class HTTPListener: Sendable {
                 }
             }
         let channel = try await bootstrap.listen(at: configuration.address)
-        return HTTPListener(channel: channel, registry: registry)
+        return HTTPListener(channel: channel, registry: registry, report: configuration.report)
+    }
+
+    /// Looks at the peer of every open connection once more, and closes those that are admitted no longer, whatever they are doing.
+    package func recheckPeers() {
+        for (channel, address, refusal) in registry.refusedPeers() {
+            report(ConnectionIncident(kind: .peerRefused(refusal), address: address))
+            channel.close(promise: nil)
+        }
     }
 
     /// Accepts nothing more, closes connections whose request is not complete, waits up to `drain` for the responses of the others, and
@@ -207,6 +217,8 @@ final class ConnectionRegistry: Sendable {
     private struct Entry {
         let channel: any Channel
         let ip: String?
+        /// Once it is known who is at the other end.
+        var peer: Peer?
         /// A request is in its handler's hands: it costs us something until the handler has returned, whether or not the client waits.
         var isServing = false
         var isClosed = false
@@ -243,6 +255,21 @@ final class ConnectionRegistry: Sendable {
         }
         if admitted { channel.closeFuture.whenComplete { [self] _ in closed(id) } }
         return admitted
+    }
+
+    func identified(_ channel: any Channel, as peer: Peer) { state.withLock { $0.entries[ObjectIdentifier(channel)]?.peer = peer } }
+
+    func refusedPeers() -> [(channel: any Channel, address: RemoteAddress, refusal: PeerRefusal)] {
+        // Asked outside of the lock: what a policy admits is somebody else's to know.
+        let known = state.withLock { state in state.entries.values.compactMap { entry in entry.peer.map { (entry.channel, $0) } } }
+        return known.compactMap { channel, peer in
+            do throws(PeerRefusal) {
+                try peer.recheck()
+                return nil
+            } catch {
+                return (channel, peer.remoteAddress, error)
+            }
+        }
     }
 
     /// The request is complete: the connection survives a graceful stop until it is answered.

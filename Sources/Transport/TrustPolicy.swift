@@ -191,7 +191,11 @@ package struct Peer: Sendable, CustomStringConvertible {
             guard certificate.notBefore <= now else { throw PeerRefusal("\(certificate) is not valid yet") }
             guard now <= certificate.notAfter else { throw PeerRefusal("\(certificate) has expired") }
         }
-        if let revoked = chain.first(where: { policy.isRevoked($0.serial) }) { throw PeerRefusal("\(revoked) is revoked") }
+        // The authority itself is no certificate that anybody could revoke here; it may stand at the end of a chain.
+        let roots = policy.clusterRoots + policy.fleetRoots
+        if let revoked = chain.first(where: { one in policy.isRevoked(one.serial) && !roots.contains { $0.der == one.der } }) {
+            throw PeerRefusal("\(revoked) is revoked")
+        }
         guard policy.admits(self) else {
             throw PeerRefusal("\(self) is not \(policy.expects)")
         }

@@ -26,6 +26,7 @@ extension ProtoOutcome {
         case .stepped: stepped = ProtoNothing()
         case .rotationBegun(let serial): rotationBegun = field(serial.bytes)
         case .rotationAborted: rotationAborted = ProtoNothing()
+        case .revoked(let index): revokedAt = index.position
         case .refused(let refusal): refused = ProtoRefusal(refusal)
         }
     }
@@ -49,6 +50,7 @@ extension Outcome {
         case .stepped: self = .stepped
         case .rotationBegun(let serial): self = .rotationBegun(try SerialNumber(checking: serial))
         case .rotationAborted: self = .rotationAborted
+        case .revokedAt(let index): self = .revoked(at: try LogIndex(checking: index))
         case .refused(let refusal): self = .refused(try Refusal(refusal))
         case nil: throw .malformed("outcome, or one of a newer version")
         }
@@ -79,6 +81,8 @@ extension ProtoRefusal {
         case .rotationAborted: kind = .rotationAborted
         case .stepGone: kind = .stepGone
         case .tooManyIdentities: kind = .tooManyIdentities
+        case .unknownOperator(let name): (kind, text) = (.unknownOperator, name.text)
+        case .operatorRevoked(let name): (kind, text) = (.operatorRevoked, name.text)
         }
     }
 }
@@ -108,6 +112,8 @@ extension Refusal {
         case .rotationAborted: self = .rotationAborted
         case .stepGone: self = .stepGone
         case .tooManyIdentities: self = .tooManyIdentities
+        case .unknownOperator: self = .unknownOperator(try OperatorName(checking: text))
+        case .operatorRevoked: self = .operatorRevoked(try OperatorName(checking: text))
         case .unset, .UNRECOGNIZED: throw .malformed("refusal, or one of a newer version")
         }
     }

@@ -118,6 +118,13 @@ extension ProtoCommand {
             beginRotation.isCompromised = isCompromised
             if let replaced { beginRotation.replacing = field(replaced.bytes) }
         case .abortRotation: abortRotation = ProtoNothing()
+        case .revoke(let target, let reason):
+            revoke.reason = reason
+            switch target {
+            case .serial(let serial): revoke.serial = field(serial.bytes)
+            case .agent(let name): revoke.agent = name.text
+            case .operatorNamed(let name): revoke.operator = name.text
+            }
         case .recordIdentity(let obligation, let serial, let certificate, let key, let notAfter):
             recordIdentity.obligation = obligation.index.position
             recordIdentity.serial = field(serial.bytes)
@@ -178,6 +185,15 @@ extension Command {
                 overlapMilliseconds: begin.overlapMilliseconds, isCompromised: begin.isCompromised,
                 replacing: begin.hasReplacing ? try SerialNumber(checking: begin.replacing) : nil)
         case .abortRotation: self = .abortRotation
+        case .revoke(let revoke):
+            let target: RevocationTarget
+            switch revoke.target {
+            case .serial(let serial): target = .serial(try SerialNumber(checking: serial))
+            case .agent(let name): target = .agent(try AgentName(checking: name))
+            case .operator(let name): target = .operatorNamed(try OperatorName(checking: name))
+            case nil: throw .malformed("target of a revocation")
+            }
+            self = .revoke(target, reason: revoke.reason)
         case .recordIdentity(let record):
             self = .recordIdentity(
                 ObligationID(try LogIndex(checking: record.obligation)), try SerialNumber(checking: record.serial),

@@ -9,7 +9,7 @@ import CtrlExec
 struct UnpairCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "unpair", abstract: "Removes an agent from the registry.",
-        discussion: "Nothing is sent to the agent: its certificate stays valid until it expires.")
+        discussion: "Nothing is sent to the agent: its certificate stays valid until it expires, unless it is revoked first (ced revoke).")
 
     @Argument(help: ArgumentHelp("The agent.", valueName: "name"))
     var name: String

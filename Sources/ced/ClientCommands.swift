@@ -9,6 +9,7 @@ enum ClientCommands {
         RunCommand.self, PingCommand.self, CapabilitiesCommand.self, ResultCommand.self, ListAgentsCommand.self, EditAgentCommand.self,
         UnpairCommand.self, PairingModeCommand.self, ListRequestsCommand.self, ApproveCommand.self, DenyCommand.self,
         IssueOperatorCommand.self, RotateCertCommand.self, SerialStatusCommand.self, ListOperatorsCommand.self,
+        RevokeCommand.self, ListRevocationsCommand.self,
     ]
 
     /// Of `ced cluster`.

@@ -279,7 +279,10 @@ private struct Attempts {
     func failure(isSocket: Bool) -> ClientFailure {
         let what = reasons.joined(separator: "; ")
         if wasReached { return ClientFailure(.noLeaderInTime, "no answer within \(secondsText) s: \(what)") }
-        if isRefusedEverywhere { return ClientFailure(.permission, isSocket ? socketText(what) : "not admitted: \(what)") }
+        if isRefusedEverywhere {
+            let hint = "not admitted (is your certificate revoked or expired, or of another cluster?)"
+            return ClientFailure(.permission, isSocket ? socketText(what) : "\(hint): \(what)")
+        }
         return ClientFailure(.noMemberReachable, isSocket ? socketText(what) : "cannot reach a member: \(what)")
     }
 

@@ -24,7 +24,7 @@ struct ListAgentsCommand: AsyncParsableCommand {
                 agents.map {
                     [
                         $0.text("hostname"), $0.text("ip"), $0.text("port"), $0.text("lookup_by"), $0.text("paired"), $0.text("expiry"),
-                        $0.text("serial_status"),
+                        $0.flag("revoked") ? "revoked" : $0.text("serial_status"),
                     ]
                 })
         }

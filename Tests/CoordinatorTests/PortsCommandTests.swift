@@ -257,14 +257,7 @@ private struct PlayedAgent {
             await writer.send(HTTPResponse(status: 200, json: answer(request).bytes))
         }
         port = try #require(listener.port)
-        await open.front.apply(.openPairing(milliseconds: 600_000), .client("open-\(name)"))
-        let submission = PairingSubmission(
-            reqid: Reqid(7), hostname: try #require(AgentName(name)),
-            signingRequest: SigningRequest(der: try CertificateRequest.make(key: .generateP256(), commonName: name).der), nonce: "",
-            code: "000000", sourceAddress: "127.0.0.1",
-            suggested: Reachability(lookup: .ip, address: "127.0.0.1", port: UInt16(truncatingIfNeeded: port)))
-        await open.front.apply(.submitPairing(submission), by: .pairingHost(address: "127.0.0.1"), .client("submit-\(name)"))
-        await open.front.apply(.approvePairing(Reqid(7), Reachability()), .client("approve-\(name)"))
+        try await open.pair(name, port: UInt16(truncatingIfNeeded: port))
     }
 
     func stop() async { await listener.stop(drain: .zero) }

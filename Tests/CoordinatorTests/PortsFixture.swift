@@ -65,6 +65,7 @@ struct SmallPKI: Sendable {
 actor SmallFront: MemberFront {
     let pki: SmallPKI
     let dispatcher: TLSIdentity
+    nonisolated let revocations = RevocationList()
     private var state: DispatcherState
     private var index: UInt64 = 0
     private var milliseconds: UInt64 = 1_000
@@ -111,6 +112,7 @@ actor SmallFront: MemberFront {
             command: command, principal: principal, request: request, time: ClusterTime(milliseconds: milliseconds),
             calendar: WallClock(secondsSince1970: 1_800_000_000))
         let applied = state.apply(proposal, at: LogIndex(index), term: Term(3))
+        revocations.replace(with: state.revocations.map(\.serial))
         for decision in applied.decided { waiting.removeValue(forKey: decision.reqid)?.resume(returning: decision) }
         guard case .underway(let obligation) = applied.outcome else { return applied.outcome }
         return sign(obligation)
@@ -252,7 +254,7 @@ struct OpenPorts {
                 operations: .tcp(host: "127.0.0.1", port: 0), pairing: .tcp(host: "127.0.0.1", port: 0),
                 api: .tcp(host: "127.0.0.1", port: 0), controlSocket: .unix(path: socketPath, mode: 0o660, group: nil),
                 agentLink: AgentLinkConfiguration(readTimeoutSeconds: 5), version: "0.1.0"),
-            group: MultiThreadedEventLoopGroup.singleton, logger: quiet)
+            group: MultiThreadedEventLoopGroup.singleton, logger: quiet, revocations: front.revocations)
     }
 
     private func close() async {
@@ -272,6 +274,18 @@ struct OpenPorts {
             let record = await front.appliedState().operatorRecord(named: issued, serial: serial)
         else { throw Surprise("no operator was issued: \(outcome)") }
         return try TLSIdentity(chain: [Certificate(der: record.certificate)], key: key)
+    }
+
+    /// An agent in the registry, to be dialled on loopback. Nothing need listen there.
+    func pair(_ name: String, port: UInt16 = 9) async throws {
+        let reqid = Reqid(UInt64(port))
+        await front.apply(.openPairing(milliseconds: 600_000), .client("open-\(name)"))
+        let submission = PairingSubmission(
+            reqid: reqid, hostname: try #require(AgentName(name)),
+            signingRequest: SigningRequest(der: try CertificateRequest.make(key: .generateP256(), commonName: name).der), nonce: "",
+            code: "000000", sourceAddress: "127.0.0.1", suggested: Reachability(lookup: .ip, address: "127.0.0.1", port: port))
+        await front.apply(.submitPairing(submission), by: .pairingHost(address: "127.0.0.1"), .client("submit-\(name)"))
+        await front.apply(.approvePairing(reqid, Reachability()), .client("approve-\(name)"))
     }
 
     func ask(

@@ -32,6 +32,8 @@ struct PortsRouteTests {
         GET /v1/rotation shared local-user,operator control-socket,operations
         POST /v1/rotation exclusive local-user,operator control-socket,operations
         DELETE /v1/rotation exclusive local-user,operator control-socket,operations
+        GET /v1/revocations shared local-user,operator control-socket,operations
+        POST /v1/revocations exclusive local-user,operator control-socket,operations
         POST /v1/operators exclusive local-user,operator control-socket,operations
         POST /v1/pairing/mode exclusive local-user,operator control-socket,operations
         POST /v1/pairing/requests/{reqid}/approve exclusive local-user,operator control-socket,operations

@@ -193,6 +193,39 @@ import Testing
         await port.stop()
     }
 
+    @Test("a certificate revoked while its request is worked on loses the connection, and nobody else does")
+    func revokedWhileServed() async throws {
+        let revocations = RevocationList()
+        let server = TLSServer(
+            identity: try fleet.member("server"), clients: .required(fleet.members(isRevoked: { revocations.contains($0) })))
+        let (started, tellStarted) = AsyncStream.makeStream(of: Void.self)
+        let (finishes, finish) = AsyncStream.makeStream(of: Void.self)
+        let port = try await TestListener.answering(tls: { server }) { request, writer in
+            tellStarted.yield(())
+            if request.peer?.role == .member(cluster: fleet.cluster, id: "b") {
+                await writer.closed
+            } else {
+                for await _ in finishes { break }
+                await writer.send(HTTPResponse(status: 200, json: Array("done".utf8)))
+            }
+        }
+        revocations.onChange { port.listener.recheckPeers() }
+        let (revoked, honest) = (try fleet.member("b"), try fleet.member("c"))
+        async let gone = client(revoked, trusting: fleet.members()).failure(with: local(port.port))
+        async let answered = client(honest, trusting: fleet.members()).exchange(ping, with: local(port.port))
+        var starts = started.makeAsyncIterator()
+        for _ in 0..<2 { _ = await starts.next() }
+        revocations.replace(with: [revoked.certificate.serial])
+        #expect(await gone == .closedWithoutResponse(requestSent: true))
+        finish.finish()
+        #expect(try await answered.body == Array("done".utf8))
+        #expect(await port.nextIncident()?.description.contains("is revoked") == true)
+        // And does not come back.
+        #expect(await client(revoked, trusting: fleet.members()).failure(with: local(port.port)) != nil)
+        #expect(try await client(honest, trusting: fleet.members()).exchange(ping, with: local(port.port)).status == 200)
+        await port.stop()
+    }
+
     @Test("the identity may change while the port is open")
     func changesIdentity() async throws {
         let identities = Box([try fleet.member("first"), try fleet.member("second")])

@@ -54,7 +54,7 @@ struct ValueGenerator {
     }
 
     mutating func command() -> Command {
-        switch random.below(21) {
+        switch random.below(22) {
         case 0: .issueOperator(operatorName(), signingRequest: SigningRequest(der: bytes()))
         case 1: .openPairing(milliseconds: any())
         case 2: .closePairing
@@ -72,6 +72,7 @@ struct ValueGenerator {
         case 10: .signingFailed(obligation(), serial(), reason: text())
         case 11: .beginRotation(overlapMilliseconds: any(), isCompromised: flip(), replacing: optional(serial()))
         case 12: .abortRotation
+        case 20: .revoke(pick([.serial(serial()), .agent(agentName()), .operatorNamed(operatorName())]), reason: text())
         case 13: .recordIdentity(obligation(), serial(), certificate: bytes(2_000), key: sealedKey(), notAfter: wallClock())
         case 14: .memberHolds(member(), serial())
         case 15: .identityConfirmed(agentKey(), serial(), refused: serials())

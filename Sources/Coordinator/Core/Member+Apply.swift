@@ -57,6 +57,8 @@ extension Member {
             case .agentEdited(let agent): log("edit-agent", [("AGENT", agent.text)])
             case .rotationBegun(let serial): log("rotation-begin", [("SERIAL", serial.hexadecimal)])
             case .rotationAborted: log("rotation-abort", [])
+            case .revoked:
+                if case .revoke(let target, let reason) = proposal.command { log("revoke", [("TARGET", target.text), ("REASON", reason)]) }
             case .underway, .stepped, .refused: break
             }
         }
@@ -70,6 +72,16 @@ extension Member {
         case .activate(let serial): log("cert-rotated", [("SERIAL", serial.hexadecimal)])
         case .retire(let serial): log("serial-retire", [("SERIAL", serial.hexadecimal)])
         default: break
+        }
+    }
+}
+
+extension RevocationTarget {
+    fileprivate var text: String {
+        switch self {
+        case .serial(let serial): serial.hexadecimal
+        case .agent(let name): name.text
+        case .operatorNamed(let name): name.text
         }
     }
 }

@@ -17,6 +17,7 @@ extension PortFront {
         _ endpoint: RouteName, parameter: String, _ request: PortRequest, principal: Principal
     ) async throws(BadRequest) -> PortResponse {
         let timeout = try request.timeout()
+        if endpoint == .revoke { return try await revoke(request, principal: principal, timeout: timeout) }
         let operation = try operation(endpoint, parameter: parameter, try request.object())
         if case .transfer(let target?) = operation {
             let members = await member.appliedState().genesis.members.map(\.id)
@@ -25,6 +26,12 @@ extension PortFront {
                 return .failure(404, "no member is called \(target); there are \(known)")
             }
         }
+        return try await carryOut(operation, request, principal: principal, timeout: timeout)
+    }
+
+    func carryOut(
+        _ operation: ExclusiveOperation, _ request: PortRequest, principal: Principal, timeout: TimeSpan
+    ) async throws(BadRequest) -> PortResponse {
         let id = try requestID(request)
         guard let requestID = RequestID(client: id) else {
             throw BadRequest("Idempotency-Key is 1 to 64 printable characters without space")
@@ -77,7 +84,8 @@ extension PortFront {
             guard let text = try text(body, "to") else { return .transfer(to: nil) }
             guard let member = MemberID(text) else { throw BadRequest("'\(text)' is not a member's name") }
             return .transfer(to: member)
-        case .health, .ready, .leader, .rotation, .status, .agents, .pairingRequests, .operators, .run, .ping, .capabilities, .result:
+        case .health, .ready, .leader, .revocations, .revoke, .rotation, .status, .agents, .pairingRequests, .operators, .run, .ping,
+            .capabilities, .result:
             throw BadRequest("not an exclusive operation")
         }
     }
@@ -144,7 +152,7 @@ extension PortFront {
     }
 
     /// Nil if absent or null.
-    private func text(_ body: JSONValue, _ key: String) throws(BadRequest) -> String? {
+    func text(_ body: JSONValue, _ key: String) throws(BadRequest) -> String? {
         guard let value = body[key], value != .null else { return nil }
         guard let text = value.scalarText else { throw BadRequest("\(key) must be text") }
         return text
@@ -192,6 +200,11 @@ extension PortFront {
         case .rotationBegun(let serial):
             return .ok(["request_id": .text(id), "serial": .text(serial.hexadecimal)])
         case .rotationAborted: return .ok(["request_id": .text(id), "aborted": .boolean(true)])
+        case .revoked(let index):
+            let revoked = state.revocations.filter { $0.index == index }
+            return .ok([
+                "request_id": .text(id), "index": .count(index.position), "revoked": .array(revoked.map(revocationShape)),
+            ])
         case .underway:
             return .failure(503, "not finished yet", detail: "repeat it with this request id to hear the outcome", requestID: id)
         case .pairingQueued, .stepped: return .failure(500, "the member answered something else", requestID: id)
@@ -203,9 +216,9 @@ extension PortFront {
 func statusCode(of refusal: Refusal) -> Int {
     switch refusal {
     case .notAllowed: 403
-    case .unknownPairing, .unknownAgent: 404
+    case .unknownPairing, .unknownAgent, .unknownOperator: 404
     case .requestIDReused, .requestForgotten, .agentNameTaken, .operatorNameTaken, .pairingClosed, .pairingReqidTaken,
-        .pairingAlreadyApproved, .reservationGone, .rotationUnderway, .noRotation, .rotationAborted, .stepGone:
+        .pairingAlreadyApproved, .reservationGone, .rotationUnderway, .noRotation, .rotationAborted, .operatorRevoked, .stepGone:
         409
     case .pairingQueueFull, .tooMany, .tooManyIdentities: 429
     case .requestTableFull: 503

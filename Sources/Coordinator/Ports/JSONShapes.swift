@@ -58,7 +58,7 @@ func agentShape(_ agent: AgentRecord, in state: DispatcherState, now: Int64) -> 
         "reqid": .text(agent.reqid.description), "lookup_by": .text(agent.lookup.rawValue), "port": .integer(Int64(agent.port)),
         "tags": .object([]), "dispatcher_serial": .text(confirmed?.hexadecimal ?? ""), "serial_status": .text(status.rawValue),
         "serial_broadcast": .text(""), "serial_confirmed": .text(confirmed == nil ? "" : paired),
-        "certificate_serial": .text(agent.certificateSerial.hexadecimal),
+        "certificate_serial": .text(agent.certificateSerial.hexadecimal), "revoked": .boolean(state.isRevoked(agent)),
     ])
 }
 
@@ -79,6 +79,19 @@ func operatorShape(_ record: OperatorRecord) -> JSONValue {
     .record([
         "name": .text(record.name.text), "serial": .text(record.serial.hexadecimal),
         "expiry": .text(OpenSSLTime.text(unixSeconds: record.notAfter.secondsSince1970)),
+    ])
+}
+
+func revocationShape(_ record: RevocationRecord) -> JSONValue {
+    let (kind, name): (String, String) =
+        switch record.subject {
+        case .agent(let name): ("agent", name.text)
+        case .operatorNamed(let name): ("operator", name.text)
+        case .unknown: ("serial", "")
+        }
+    return .record([
+        "serial": .text(record.serial.hexadecimal), "kind": .text(kind), "name": .text(name), "reason": .text(record.reason),
+        "revoked": .text(ISO8601Time.text(unixSeconds: record.revokedAt.secondsSince1970)), "index": .count(record.index.position),
     ])
 }
 

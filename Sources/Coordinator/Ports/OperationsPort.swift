@@ -13,9 +13,9 @@ enum OperationsPort {
     /// 7443: TLS with the member's certificate. A client certificate is asked for and not demanded; one of another CA ends in the
     /// handshake, its reason in our log.
     static func configuration(
-        _ address: ListenAddress, identity: TLSIdentity, clusterRoots: [Certificate], logger: Logger
+        _ address: ListenAddress, identity: TLSIdentity, clusterRoots: [Certificate], revocations: RevocationList, logger: Logger
     ) -> HTTPListenerConfiguration {
-        let policy = TrustPolicy.anyRole(cluster: clusterRoots)
+        let policy = TrustPolicy.anyRole(cluster: clusterRoots, isRevoked: { revocations.contains($0) })
         let server = TLSServer(identity: identity, clients: .optional(policy))
         var configuration = HTTPListenerConfiguration(address: address, tls: { server })
         configuration.limits.connectionsPerAddress = 256

@@ -64,10 +64,12 @@ package final class Ports: Sendable {
     /// - Parameters:
     ///   - identity: the member's certificate, which 7443 presents.
     ///   - clusterRoots: the cluster CA.
+    ///   - revocations: whoever is on it is let in nowhere.
     ///   - observe: told when an agent let another identity in than the state says.
     package static func start(
         front: any MemberFront, identity: TLSIdentity, clusterRoots: [Certificate], configuration: PortsConfiguration,
-        group: any EventLoopGroup, logger: Logger, observe: @escaping @Sendable (AgentObservation) -> Void = { _ in }
+        group: any EventLoopGroup, logger: Logger, revocations: RevocationList = RevocationList(),
+        observe: @escaping @Sendable (AgentObservation) -> Void = { _ in }
     ) async throws -> Ports {
         let state = await front.appliedState()
         let fleetRoots = [try Certificate(der: state.genesis.fleetCA.certificate)]
@@ -76,7 +78,7 @@ package final class Ports: Sendable {
             observe: { observe(AgentObservation(agent: $0, accepted: $1, refused: $2)) },
             dial: agentDial(
                 configuration: configuration.agentLink, fleetRoots: fleetRoots, group: group,
-                identity: { serial in try front.dispatcherIdentity(serial) }))
+                isRevoked: { revocations.contains($0) }, identity: { serial in try front.dispatcherIdentity(serial) }))
         let portFront = PortFront(
             member: front, agents: agents, cluster: state.genesis.cluster, owner: configuration.owner,
             group: { [socket = configuration.controlSocket] in groupThatMayWrite(socket) }, version: configuration.version, logger: logger)
@@ -99,7 +101,8 @@ package final class Ports: Sendable {
             }
         }
         let operations = try await open(
-            OperationsPort.configuration(configuration.operations, identity: identity, clusterRoots: clusterRoots, logger: logger),
+            OperationsPort.configuration(
+                configuration.operations, identity: identity, clusterRoots: clusterRoots, revocations: revocations, logger: logger),
             as: .operations, portFront.handler(on: .operations))
         let pairing = try await open(
             PairingPort.configuration(
@@ -109,6 +112,7 @@ package final class Ports: Sendable {
         let controlSocket = try await open(
             OperationsPort.controlSocket(configuration.controlSocket, logger: logger), as: .controlSocket,
             portFront.handler(on: .controlSocket))
+        revocations.onChange { operations.recheckPeers() }
         let watch = Task {
             // Notes once that the member was ready, and follows the identity that 7444 presents. Ends when it is cancelled.
             while !Task.isCancelled {

@@ -62,7 +62,7 @@ package struct Route: Hashable, Sendable {
 package enum RouteName: String, Hashable, Sendable, CaseIterable {
     case health, ready, leader
     case status, agents, pairingRequests, operators, run, ping, capabilities, result
-    case rotation, beginRotation, abortRotation
+    case rotation, beginRotation, abortRotation, revocations, revoke
     case issueOperator, pairingMode, approvePairing, denyPairing, editAgent, unpair, transfer
 }
 
@@ -81,6 +81,8 @@ package enum Routes {
             Route("GET", "/v1/rotation", .shared, .rotation),
             Route("POST", "/v1/rotation", .exclusive, .beginRotation),
             Route("DELETE", "/v1/rotation", .exclusive, .abortRotation),
+            Route("GET", "/v1/revocations", .shared, .revocations),
+            Route("POST", "/v1/revocations", .exclusive, .revoke),
             Route("POST", "/v1/operators", .exclusive, .issueOperator),
             Route("POST", "/v1/pairing/mode", .exclusive, .pairingMode),
             Route("POST", "/v1/pairing/requests/{reqid}/approve", .exclusive, .approvePairing),

@@ -39,7 +39,9 @@ extension PortFront {
                 await agents.result(of: reqid, targets)
             }
         case .rotation: return try await reading(request) { .ok(rotationShape($0, now: wallClockSeconds())) }
-        case .health, .ready, .leader, .beginRotation, .abortRotation, .issueOperator, .pairingMode, .approvePairing, .denyPairing,
+        case .revocations:
+            return try await reading(request) { .ok(["revocations": .array($0.revocations.map(revocationShape))]) }
+        case .health, .ready, .leader, .revoke, .beginRotation, .abortRotation, .issueOperator, .pairingMode, .approvePairing, .denyPairing,
             .editAgent, .unpair, .transfer:
             return .failure(404, "not found")
         }

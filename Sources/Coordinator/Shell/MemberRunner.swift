@@ -60,6 +60,8 @@ package final class MemberRunner: Sendable {
     package let loop: any EventLoop
     package let id: MemberID
     package let vault: KeyVault
+    /// Brought up to date after every step.
+    package let revocations = RevocationList()
     private let now: @Sendable () -> Moment
     private let seat: NIOLoopBoundBox<Seat>
     private let lastTicket = Atomic<UInt64>(0)
@@ -194,6 +196,11 @@ package final class MemberRunner: Sendable {
         if applied != seat.publishedIndex {
             seat.publishedIndex = applied
             vault.publish(seat.member.state.identities)
+            let revoked = seat.member.state.revocationIndex
+            if revoked > seat.revokedIndex {
+                seat.revokedIndex = revoked
+                revocations.replace(with: seat.member.state.revocations.map(\.serial))
+            }
         }
         if !seat.awaitingHandover.isEmpty, seat.member.hasDrained {
             let waiting = seat.awaitingHandover
@@ -217,6 +224,7 @@ final class Seat {
     var awaitingHandover: [CheckedContinuation<Void, Never>] = []
     /// The index at which what is published outside of the loop was taken.
     var publishedIndex: LogIndex?
+    var revokedIndex = LogIndex.zero
     /// Kept for its capacity.
     var spareEffects: [Effect] = []
 

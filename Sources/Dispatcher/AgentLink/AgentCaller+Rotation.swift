@@ -131,6 +131,6 @@ extension AgentCaller.Asked {
 
 extension AgentTarget {
     func presenting(_ identities: [SerialNumber]) -> AgentTarget {
-        AgentTarget(name: name, address: address, port: port, identities: identities, key: key)
+        AgentTarget(name: name, address: address, port: port, identities: identities, key: key, isRevoked: isRevoked)
     }
 }

@@ -155,6 +155,10 @@ package struct AgentCaller: Sendable {
     }
 
     private func exchange(_ work: Work, _ target: AgentTarget, _ budget: AnswerBudget?) async -> Asked {
+        if target.isRevoked {
+            return Asked(
+                exchange: .failed(.notReached("the certificate of agent \(target.name) is revoked: it was not dialled (pair it anew)")))
+        }
         var refused: [SerialNumber] = []
         var last = Exchange.failed(.notReached("this cluster has no dispatcher identity that could be presented"))
         for identity in target.identities {

@@ -10,12 +10,14 @@ import Transport
 
 /// - Parameters:
 ///   - fleetRoots: the CA to which an agent's chain must lead. X.509 version 1 leaves without names will do (protocol page, 3.2).
+///   - isRevoked: no agent with such a certificate is spoken to.
 ///   - identity: the dispatcher identity with this serial.
 package func agentDial(
     configuration: AgentLinkConfiguration, fleetRoots: [Certificate], group: any EventLoopGroup,
+    isRevoked: @escaping @Sendable (SerialNumber) -> Bool = { _ in false },
     identity: @escaping @Sendable (SerialNumber) throws -> TLSIdentity
 ) -> @Sendable (DialRequest) async -> DialOutcome {
-    let policy = TrustPolicy.agents(roots: fleetRoots)
+    let policy = TrustPolicy.agents(roots: fleetRoots, isRevoked: isRevoked)
     var settings = OneRequestClient.Settings()
     settings.bindAddress = configuration.dialFrom
     settings.readTimeout = .seconds(configuration.readTimeoutSeconds)

@@ -18,9 +18,14 @@ package struct AgentTarget: Hashable, Sendable {
     package let identities: [SerialNumber]
     /// As which the state knows it; nil: what it accepts is of no interest.
     package let key: AgentKey?
+    /// Its certificate is: it is not dialled.
+    package let isRevoked: Bool
 
-    package init(name: AgentName, address: String, port: UInt16, identities: [SerialNumber], key: AgentKey? = nil) {
+    package init(
+        name: AgentName, address: String, port: UInt16, identities: [SerialNumber], key: AgentKey? = nil, isRevoked: Bool = false
+    ) {
         self.key = key
+        self.isRevoked = isRevoked
         self.name = name
         self.address = address
         self.port = port
@@ -46,14 +51,15 @@ package struct AgentTarget: Hashable, Sendable {
                 continue
             }
             guard !targets.contains(where: { $0.name == name }) else { continue }
-            targets.append(AgentTarget(agent, identities: state.presentation(to: agent), port: explicitPort))
+            targets.append(
+                AgentTarget(agent, identities: state.presentation(to: agent), port: explicitPort, isRevoked: state.isRevoked(agent)))
         }
         return unknown.isEmpty ? .success(targets) : .failure(UnknownAgents(names: unknown))
     }
 
-    package init(_ agent: AgentRecord, identities: [SerialNumber], port: UInt16? = nil) {
+    package init(_ agent: AgentRecord, identities: [SerialNumber], port: UInt16? = nil, isRevoked: Bool = false) {
         self.init(
             name: agent.name, address: agent.lookup == .ip && !agent.address.isEmpty ? agent.address : agent.name.text,
-            port: port ?? agent.port, identities: identities, key: agent.key)
+            port: port ?? agent.port, identities: identities, key: agent.key, isRevoked: isRevoked)
     }
 }

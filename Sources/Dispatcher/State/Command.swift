@@ -38,6 +38,8 @@ package enum Command: Hashable, Sendable {
     /// A leader's own beginning names the identity that nears its end, so that it is replaced once.
     case beginRotation(overlapMilliseconds: UInt64, isCompromised: Bool, replacing: SerialNumber?)
     case abortRotation
+    /// For ever. The reason is for people: one line of at most 200 bytes.
+    case revoke(RevocationTarget, reason: String)
     // Steps of the leader's duties.
     /// A later leader burns the reservation of an earlier one and reserves anew.
     case reserveAnew(ObligationID)

@@ -125,6 +125,7 @@ extension DispatcherState {
         case .abortRotation:
             if let unwanted = abortRotation() { settle(unwanted, .refused(.rotationAborted), &applied) }
             return .rotationAborted
+        case .revoke(let target, let reason): return revoke(target, reason, at: proposal.calendar, &applied)
         case .recordIdentity(let id, let serial, let certificate, let key, let notAfter):
             guard openObligations.stands(id, serial: serial, term: term) else { return .refused(.reservationGone) }
             let identity = Identity(serial: serial, certificate: certificate, key: key, notAfter: notAfter, phase: .prepared)
@@ -173,7 +174,7 @@ extension DispatcherState {
         return .stepped
     }
 
-    private mutating func settle(_ id: ObligationID, _ outcome: Outcome, _ applied: inout Applied) {
+    mutating func settle(_ id: ObligationID, _ outcome: Outcome, _ applied: inout Applied) {
         for key in openObligations.end(id) { requests.settle(key, outcome) }
         applied.settled.append(Settled(obligation: id, outcome: outcome))
     }
@@ -236,7 +237,7 @@ extension Command {
     fileprivate var concernsRotation: Bool {
         switch self {
         case .unpair, .editAgent, .recordCertificate, .abortRotation, .recordIdentity, .memberHolds, .identityConfirmed, .identityRemoved,
-            .dialectLearned, .activate, .retire:
+            .dialectLearned, .activate, .retire, .revoke:
             true
         case .issueOperator, .openPairing, .closePairing, .submitPairing, .approvePairing, .denyPairing, .reserveAnew, .signingFailed,
             .expire, .beginRotation:

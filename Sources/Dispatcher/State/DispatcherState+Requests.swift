@@ -93,6 +93,7 @@ extension DispatcherState {
             return (1...DispatcherState.certificateLimit).contains(certificate.count)
                 ? nil : .invalid("a certificate has 1 to \(DispatcherState.certificateLimit) bytes")
         case .signingFailed(let id, let serial, _): return openObligations.open[id]?.serial == serial ? nil : .reservationGone
+        case .revoke(let target, let reason): return revocationRefusal(target, reason)
         case .beginRotation: return rotationRefusal(of: proposal.command, at: now) ?? reservationRefusal
         case .abortRotation, .recordIdentity, .memberHolds, .identityConfirmed, .identityRemoved, .dialectLearned, .activate, .retire:
             return rotationRefusal(of: proposal.command, at: now)
@@ -108,7 +109,8 @@ extension DispatcherState {
 
     private func mayAsk(_ principal: Principal, for command: Command) -> Bool {
         switch command {
-        case .issueOperator, .closePairing, .approvePairing, .denyPairing, .unpair, .editAgent, .abortRotation: isOperator(principal)
+        case .issueOperator, .closePairing, .approvePairing, .denyPairing, .unpair, .editAgent, .abortRotation, .revoke:
+            isOperator(principal)
         // One that names what it replaces is a leader's, before a certificate ends.
         case .beginRotation(_, _, let replaced): replaced == nil ? isOperator(principal) : principal == .leader
         // `pairing = always` is the leader's to carry out.

@@ -31,6 +31,7 @@ extension DispatcherState {
 
     /// What this agent must be told now; nil: nothing, or not yet.
     package func step(for agent: AgentRecord, at now: ClusterTime) -> AgentStep? {
+        if isRevoked(agent) { return nil }
         // One that keeps a single serial forgets the old one when it is told; there would be no way back.
         let target = agent.dialect == .single ? identityBook.current : identityBook.newest
         if let target, !agent.confirmedIdentities.contains(target.serial) {
@@ -77,7 +78,7 @@ extension DispatcherState {
         case .aborting: break
         case .prepared, .current, .retired, .aborted: return false
         }
-        return registry.agents.values.allSatisfy { $0.hasForgotten(identity.serial) }
+        return registry.agents.values.allSatisfy { $0.hasForgotten(identity.serial) || isRevoked($0) }
     }
 
     /// For whom the end of a previous or aborted identity waits.
@@ -87,7 +88,7 @@ extension DispatcherState {
         return RetirementWait(
             milliseconds: retireAt.milliseconds - min(retireAt.milliseconds, time.milliseconds),
             members: identity.phase == .previous ? membersWithout(current.serial) : [],
-            agents: registry.agents.values.filter { !$0.hasForgotten(identity.serial) }.map(\.name))
+            agents: registry.agents.values.filter { !$0.hasForgotten(identity.serial) && !isRevoked($0) }.map(\.name))
     }
 
     /// The earliest cluster time at which a previous identity may be taken from agents, among those that lie ahead.

@@ -22,6 +22,7 @@ package struct DispatcherState: Hashable, Sendable {
     var pairing = PairingQueue()
     var operatorBook = Operators()
     var identityBook: Identities
+    var revocationBook = Revocations()
     /// Where the last entry stands that could change what some agent must be told.
     package internal(set) var rotationIndex = LogIndex.zero
 
@@ -81,6 +82,7 @@ package struct DispatcherState: Hashable, Sendable {
         hasher.add(operatorBook.records.values)
         hasher.add(identityBook)
         hasher.add(rotationIndex)
+        hasher.add(revocationBook)
         return hasher.digest
     }
 }

@@ -34,17 +34,24 @@ struct Operators: Hashable, Sendable {
 
     subscript(name: OperatorName, serial: SerialNumber) -> OperatorRecord? { records[Key(name: name, serial: serial)] }
 
-    /// The one with the greatest serial: serials rise, so it is the newest.
-    func newest(named name: OperatorName) -> OperatorRecord? {
-        var low = 0
-        var high = records.count
-        while low < high {
-            let middle = low + (high - low) / 2
-            if name < records.keys[middle].name { high = middle } else { low = middle + 1 }
+    /// Those under this name, in the order of their serials: serials rise, so the last is the newest.
+    func all(named name: OperatorName) -> ArraySlice<OperatorRecord> {
+        // The first place of which `isBehind` is true.
+        func place(where isBehind: (OperatorName) -> Bool) -> Int {
+            var low = 0
+            var high = records.count
+            while low < high {
+                let middle = low + (high - low) / 2
+                if isBehind(records.keys[middle].name) { high = middle } else { low = middle + 1 }
+            }
+            return low
         }
-        guard low > 0, records.keys[low - 1].name == name else { return nil }
-        return records.values[low - 1]
+        return records.values[place { !($0 < name) }..<place { name < $0 }]
     }
+
+    func newest(named name: OperatorName) -> OperatorRecord? { all(named: name).last }
+
+    mutating func remove(_ name: OperatorName, _ serial: SerialNumber) { records[Key(name: name, serial: serial)] = nil }
 
     mutating func record(_ record: OperatorRecord) { records[Key(name: record.name, serial: record.serial)] = record }
 }

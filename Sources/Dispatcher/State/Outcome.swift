@@ -19,6 +19,8 @@ package enum Outcome: Hashable, Sendable {
     /// The new identity is prepared.
     case rotationBegun(SerialNumber)
     case rotationAborted
+    /// What was asked to be revoked is, by the entry at this index at the latest.
+    case revoked(at: LogIndex)
     /// A step of a duty took effect.
     case stepped
     case refused(Refusal)
@@ -54,6 +56,9 @@ package enum Refusal: Hashable, Sendable {
     case tooManyIdentities
     /// The request was overtaken by an abort.
     case rotationAborted
+    case unknownOperator(OperatorName)
+    /// While the certificate was being made.
+    case operatorRevoked(OperatorName)
     /// A step of a rotation that is done, or no longer wanted.
     case stepGone
 }

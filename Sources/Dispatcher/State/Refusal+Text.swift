@@ -20,7 +20,7 @@ extension Refusal {
         case .pairingClosed: "no pairing session is open; open one with `ced pairing-mode start`"
         case .pairingQueueFull: "pairing queue full: \(PairingQueue.limit) requests wait for a decision; approve or deny some first"
         case .pairingReqidTaken(let reqid): "pairing id \(reqid) is taken; submit again with another"
-        case .pairingAlreadyApproved(let reqid): "pairing request \(reqid) was approved already; to revoke that, unpair the agent"
+        case .pairingAlreadyApproved(let reqid): "pairing request \(reqid) was approved already; to undo that, revoke or unpair the agent"
         case .invalid(let reason): "invalid request: \(reason)"
         case .tooMany(let what): "too many: \(what)"
         case .reservationGone: "the reservation of this serial is gone: another leader took the work over, or it is done"
@@ -31,6 +31,9 @@ extension Refusal {
         case .tooManyIdentities:
             "\(Identities.limit) dispatcher identities are in use because agents have not confirmed their successors (`ced serial-status` names them); bring those agents back, or unpair them, and ask again with a new request id"
         case .rotationAborted: "the rotation was aborted before its certificate was made; begin another with a new request id"
+        case .unknownOperator(let name): "no operator is called \(name); see `ced list-operators`"
+        case .operatorRevoked(let name):
+            "operator \(name) was revoked while the certificate was being made; nothing was issued; ask again with a new request id if it is still wanted"
         case .stepGone: "this step of a rotation is done already, or no longer wanted"
         case .signingFailed(let reason):
             "the certificate could not be signed: \(reason); nothing was issued; try again with a new request id"

@@ -305,6 +305,10 @@ extension Command: Canonical {
             hasher.add(isCompromised)
             hasher.add(replaced)
         case .abortRotation: hasher.add(21)
+        case .revoke(let target, let reason):
+            hasher.add(30)
+            hasher.add(target)
+            hasher.add(reason)
         case .recordIdentity(let obligation, let serial, let certificate, let key, let notAfter):
             hasher.add(22)
             hasher.add(obligation)
@@ -391,6 +395,12 @@ extension Refusal: Canonical {
         case .rotationAborted: hasher.add(22)
         case .stepGone: hasher.add(23)
         case .tooManyIdentities: hasher.add(24)
+        case .unknownOperator(let name):
+            hasher.add(30)
+            hasher.add(name)
+        case .operatorRevoked(let name):
+            hasher.add(31)
+            hasher.add(name)
         }
     }
 }
@@ -431,6 +441,9 @@ extension Outcome: Canonical {
             hasher.add(20)
             hasher.add(serial)
         case .rotationAborted: hasher.add(21)
+        case .revoked(let index):
+            hasher.add(30)
+            hasher.add(index)
         case .refused(let refusal):
             hasher.add(11)
             hasher.add(refusal)
@@ -539,6 +552,47 @@ extension Rotation: Canonical {
         hasher.add(isCompromised)
         hasher.add(started)
         hasher.add(startedAt)
+    }
+}
+
+extension RevocationTarget: Canonical {
+    func feed(_ hasher: inout CanonicalHasher) {
+        switch self {
+        case .serial(let serial):
+            hasher.add(1)
+            hasher.add(serial)
+        case .agent(let name):
+            hasher.add(2)
+            hasher.add(name)
+        case .operatorNamed(let name):
+            hasher.add(3)
+            hasher.add(name)
+        }
+    }
+}
+
+extension RevocationRecord: Canonical {
+    func feed(_ hasher: inout CanonicalHasher) {
+        hasher.add(serial)
+        switch subject {
+        case .agent(let name):
+            hasher.add(1)
+            hasher.add(name)
+        case .operatorNamed(let name):
+            hasher.add(2)
+            hasher.add(name)
+        case .unknown: hasher.add(3)
+        }
+        hasher.add(reason)
+        hasher.add(revokedAt)
+        hasher.add(index)
+    }
+}
+
+extension Revocations: Canonical {
+    func feed(_ hasher: inout CanonicalHasher) {
+        hasher.add(records)
+        hasher.add(changed)
     }
 }
 

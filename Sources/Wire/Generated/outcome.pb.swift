@@ -140,6 +140,14 @@ package nonisolated struct ProtoOutcome: Sendable {
     set {kind = .rotationAborted(newValue)}
   }
 
+  package var revokedAt: UInt64 {
+    get {
+      if case .revokedAt(let v)? = kind {return v}
+      return 0
+    }
+    set {kind = .revokedAt(newValue)}
+  }
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package nonisolated enum OneOf_Kind: Equatable, Sendable {
@@ -156,6 +164,7 @@ package nonisolated struct ProtoOutcome: Sendable {
     case refused(ProtoRefusal)
     case rotationBegun(Data)
     case rotationAborted(ProtoNothing)
+    case revokedAt(UInt64)
 
   }
 
@@ -230,6 +239,8 @@ package nonisolated struct ProtoRefusal: Sendable {
     case rotationAborted // = 22
     case stepGone // = 23
     case tooManyIdentities // = 24
+    case unknownOperator // = 30
+    case operatorRevoked // = 31
     case UNRECOGNIZED(Int)
 
     package init() {
@@ -260,6 +271,8 @@ package nonisolated struct ProtoRefusal: Sendable {
       case 22: self = .rotationAborted
       case 23: self = .stepGone
       case 24: self = .tooManyIdentities
+      case 30: self = .unknownOperator
+      case 31: self = .operatorRevoked
       default: self = .UNRECOGNIZED(rawValue)
       }
     }
@@ -288,6 +301,8 @@ package nonisolated struct ProtoRefusal: Sendable {
       case .rotationAborted: return 22
       case .stepGone: return 23
       case .tooManyIdentities: return 24
+      case .unknownOperator: return 30
+      case .operatorRevoked: return 31
       case .UNRECOGNIZED(let i): return i
       }
     }
@@ -316,6 +331,8 @@ package nonisolated struct ProtoRefusal: Sendable {
       .rotationAborted,
       .stepGone,
       .tooManyIdentities,
+      .unknownOperator,
+      .operatorRevoked,
     ]
 
   }
@@ -329,7 +346,7 @@ fileprivate nonisolated let _protobuf_package = "ced"
 
 nonisolated extension ProtoOutcome: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Outcome"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}underway\0\u{3}operator_issued\0\u{3}pairing_opened_until_milliseconds\0\u{3}pairing_closed\0\u{3}pairing_queued\0\u{3}pairing_approved\0\u{3}pairing_denied\0\u{3}agent_removed\0\u{3}agent_edited\0\u{1}stepped\0\u{1}refused\0\u{4}\u{9}rotation_begun\0\u{3}rotation_aborted\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}underway\0\u{3}operator_issued\0\u{3}pairing_opened_until_milliseconds\0\u{3}pairing_closed\0\u{3}pairing_queued\0\u{3}pairing_approved\0\u{3}pairing_denied\0\u{3}agent_removed\0\u{3}agent_edited\0\u{1}stepped\0\u{1}refused\0\u{4}\u{9}rotation_begun\0\u{3}rotation_aborted\0\u{4}\u{9}revoked_at\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -471,6 +488,14 @@ nonisolated extension ProtoOutcome: SwiftProtobuf.Message, SwiftProtobuf._Messag
           self.kind = .rotationAborted(v)
         }
       }()
+      case 30: try {
+        var v: UInt64?
+        try decoder.decodeSingularUInt64Field(value: &v)
+        if let v = v {
+          if self.kind != nil {try decoder.handleConflictingOneOf()}
+          self.kind = .revokedAt(v)
+        }
+      }()
       default: break
       }
     }
@@ -533,6 +558,10 @@ nonisolated extension ProtoOutcome: SwiftProtobuf.Message, SwiftProtobuf._Messag
     case .rotationAborted?: try {
       guard case .rotationAborted(let v)? = self.kind else { preconditionFailure() }
       try visitor.visitSingularMessageField(value: v, fieldNumber: 21)
+    }()
+    case .revokedAt?: try {
+      guard case .revokedAt(let v)? = self.kind else { preconditionFailure() }
+      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 30)
     }()
     case nil: break
     }
@@ -662,5 +691,5 @@ nonisolated extension ProtoRefusal: SwiftProtobuf.Message, SwiftProtobuf._Messag
 }
 
 nonisolated extension ProtoRefusal.Kind: SwiftProtobuf._ProtoNameProviding {
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0KIND_UNSET\0\u{1}KIND_NOT_ALLOWED\0\u{1}KIND_REQUEST_ID_REUSED\0\u{1}KIND_REQUEST_FORGOTTEN\0\u{1}KIND_REQUEST_TABLE_FULL\0\u{1}KIND_UNKNOWN_PAIRING\0\u{1}KIND_UNKNOWN_AGENT\0\u{1}KIND_AGENT_NAME_TAKEN\0\u{1}KIND_OPERATOR_NAME_TAKEN\0\u{1}KIND_PAIRING_CLOSED\0\u{1}KIND_PAIRING_QUEUE_FULL\0\u{1}KIND_PAIRING_REQID_TAKEN\0\u{1}KIND_PAIRING_ALREADY_APPROVED\0\u{1}KIND_INVALID\0\u{1}KIND_TOO_MANY\0\u{1}KIND_RESERVATION_GONE\0\u{1}KIND_SIGNING_FAILED\0\u{2}\u{4}KIND_ROTATION_UNDERWAY\0\u{1}KIND_NO_ROTATION\0\u{1}KIND_ROTATION_ABORTED\0\u{1}KIND_STEP_GONE\0\u{1}KIND_TOO_MANY_IDENTITIES\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0KIND_UNSET\0\u{1}KIND_NOT_ALLOWED\0\u{1}KIND_REQUEST_ID_REUSED\0\u{1}KIND_REQUEST_FORGOTTEN\0\u{1}KIND_REQUEST_TABLE_FULL\0\u{1}KIND_UNKNOWN_PAIRING\0\u{1}KIND_UNKNOWN_AGENT\0\u{1}KIND_AGENT_NAME_TAKEN\0\u{1}KIND_OPERATOR_NAME_TAKEN\0\u{1}KIND_PAIRING_CLOSED\0\u{1}KIND_PAIRING_QUEUE_FULL\0\u{1}KIND_PAIRING_REQID_TAKEN\0\u{1}KIND_PAIRING_ALREADY_APPROVED\0\u{1}KIND_INVALID\0\u{1}KIND_TOO_MANY\0\u{1}KIND_RESERVATION_GONE\0\u{1}KIND_SIGNING_FAILED\0\u{2}\u{4}KIND_ROTATION_UNDERWAY\0\u{1}KIND_NO_ROTATION\0\u{1}KIND_ROTATION_ABORTED\0\u{1}KIND_STEP_GONE\0\u{1}KIND_TOO_MANY_IDENTITIES\0\u{2}\u{6}KIND_UNKNOWN_OPERATOR\0\u{1}KIND_OPERATOR_REVOKED\0")
 }

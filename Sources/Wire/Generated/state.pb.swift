@@ -385,6 +385,14 @@ package nonisolated struct ProtoCommand: Sendable {
     set {kind = .retire(newValue)}
   }
 
+  package var revoke: ProtoRevoke {
+    get {
+      if case .revoke(let v)? = kind {return v}
+      return ProtoRevoke()
+    }
+    set {kind = .revoke(newValue)}
+  }
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package nonisolated enum OneOf_Kind: Equatable, Sendable {
@@ -409,6 +417,7 @@ package nonisolated struct ProtoCommand: Sendable {
     case dialectLearned(ProtoDialectLearned)
     case activate(Data)
     case retire(Data)
+    case revoke(ProtoRevoke)
 
   }
 
@@ -817,6 +826,51 @@ package nonisolated struct ProtoDialectLearned: Sendable {
   package init() {}
 
   fileprivate var _agent: ProtoAgentKey? = nil
+}
+
+package nonisolated struct ProtoRevoke: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var target: ProtoRevoke.OneOf_Target? = nil
+
+  package var serial: Data {
+    get {
+      if case .serial(let v)? = target {return v}
+      return Data()
+    }
+    set {target = .serial(newValue)}
+  }
+
+  package var agent: String {
+    get {
+      if case .agent(let v)? = target {return v}
+      return String()
+    }
+    set {target = .agent(newValue)}
+  }
+
+  package var `operator`: String {
+    get {
+      if case .operator(let v)? = target {return v}
+      return String()
+    }
+    set {target = .operator(newValue)}
+  }
+
+  package var reason: String = String()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package nonisolated enum OneOf_Target: Equatable, Sendable {
+    case serial(Data)
+    case agent(String)
+    case `operator`(String)
+
+  }
+
+  package init() {}
 }
 
 package nonisolated struct ProtoGenesisState: @unchecked Sendable {
@@ -1402,7 +1456,7 @@ nonisolated extension ProtoMintedRequestID: SwiftProtobuf.Message, SwiftProtobuf
 
 nonisolated extension ProtoCommand: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Command"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}issue_operator\0\u{3}open_pairing_milliseconds\0\u{3}close_pairing\0\u{3}submit_pairing\0\u{3}approve_pairing\0\u{3}deny_pairing\0\u{1}unpair\0\u{3}edit_agent\0\u{3}reserve_anew\0\u{3}record_certificate\0\u{3}signing_failed\0\u{1}expire\0\u{4}\u{8}begin_rotation\0\u{3}abort_rotation\0\u{3}record_identity\0\u{3}member_holds\0\u{3}identity_confirmed\0\u{3}identity_removed\0\u{3}dialect_learned\0\u{1}activate\0\u{1}retire\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}issue_operator\0\u{3}open_pairing_milliseconds\0\u{3}close_pairing\0\u{3}submit_pairing\0\u{3}approve_pairing\0\u{3}deny_pairing\0\u{1}unpair\0\u{3}edit_agent\0\u{3}reserve_anew\0\u{3}record_certificate\0\u{3}signing_failed\0\u{1}expire\0\u{4}\u{8}begin_rotation\0\u{3}abort_rotation\0\u{3}record_identity\0\u{3}member_holds\0\u{3}identity_confirmed\0\u{3}identity_removed\0\u{3}dialect_learned\0\u{1}activate\0\u{1}retire\0\u{2}\u{2}revoke\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1653,6 +1707,19 @@ nonisolated extension ProtoCommand: SwiftProtobuf.Message, SwiftProtobuf._Messag
           self.kind = .retire(v)
         }
       }()
+      case 30: try {
+        var v: ProtoRevoke?
+        var hadOneofValue = false
+        if let current = self.kind {
+          hadOneofValue = true
+          if case .revoke(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.kind = .revoke(v)
+        }
+      }()
       default: break
       }
     }
@@ -1747,6 +1814,10 @@ nonisolated extension ProtoCommand: SwiftProtobuf.Message, SwiftProtobuf._Messag
     case .retire?: try {
       guard case .retire(let v)? = self.kind else { preconditionFailure() }
       try visitor.visitSingularBytesField(value: v, fieldNumber: 28)
+    }()
+    case .revoke?: try {
+      guard case .revoke(let v)? = self.kind else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 30)
     }()
     case nil: break
     }
@@ -2367,6 +2438,80 @@ nonisolated extension ProtoDialectLearned: SwiftProtobuf.Message, SwiftProtobuf.
 
 nonisolated extension ProtoDialectLearned.Dialect: SwiftProtobuf._ProtoNameProviding {
   package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0DIALECT_UNSET\0\u{1}DIALECT_SINGLE\0\u{1}DIALECT_SCRIPT\0\u{1}DIALECT_ENDPOINT\0")
+}
+
+nonisolated extension ProtoRevoke: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".Revoke"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}serial\0\u{1}agent\0\u{1}operator\0\u{1}reason\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try {
+        var v: Data?
+        try decoder.decodeSingularBytesField(value: &v)
+        if let v = v {
+          if self.target != nil {try decoder.handleConflictingOneOf()}
+          self.target = .serial(v)
+        }
+      }()
+      case 2: try {
+        var v: String?
+        try decoder.decodeSingularStringField(value: &v)
+        if let v = v {
+          if self.target != nil {try decoder.handleConflictingOneOf()}
+          self.target = .agent(v)
+        }
+      }()
+      case 3: try {
+        var v: String?
+        try decoder.decodeSingularStringField(value: &v)
+        if let v = v {
+          if self.target != nil {try decoder.handleConflictingOneOf()}
+          self.target = .operator(v)
+        }
+      }()
+      case 4: try { try decoder.decodeSingularStringField(value: &self.reason) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    switch self.target {
+    case .serial?: try {
+      guard case .serial(let v)? = self.target else { preconditionFailure() }
+      try visitor.visitSingularBytesField(value: v, fieldNumber: 1)
+    }()
+    case .agent?: try {
+      guard case .agent(let v)? = self.target else { preconditionFailure() }
+      try visitor.visitSingularStringField(value: v, fieldNumber: 2)
+    }()
+    case .operator?: try {
+      guard case .operator(let v)? = self.target else { preconditionFailure() }
+      try visitor.visitSingularStringField(value: v, fieldNumber: 3)
+    }()
+    case nil: break
+    }
+    if !self.reason.isEmpty {
+      try visitor.visitSingularStringField(value: self.reason, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: ProtoRevoke, rhs: ProtoRevoke) -> Bool {
+    if lhs.target != rhs.target {return false}
+    if lhs.reason != rhs.reason {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
 }
 
 nonisolated extension ProtoGenesisState: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {

@@ -325,6 +325,33 @@ struct InvariantTests {
         #expect(throws: Broken.self) { try invariant.announces(b, decision(.approved(certificate: [1]))) }
     }
 
+    @Test("a certificate that is dated by a calendar of its own")
+    func soundCalendar() throws {
+        let late = TrueTime.zero + .seconds(20)
+        var invariant = SoundCalendar()
+        try invariant.dates(Life(a, 1), own: 2, others: [-2, 0], at: late)
+        // Of two nobody can say whose is wrong.
+        try invariant.dates(Life(a, 1), own: 1_000, others: [0], at: late)
+        #expect(throws: Broken.self) { try invariant.dates(Life(a, 1), own: 1_000, others: [0, -2], at: late) }
+        invariant.changed(at: late)
+        try invariant.dates(Life(a, 1), own: 1_000, others: [0, -2], at: late + .seconds(5))
+        #expect(throws: Broken.self) { try invariant.dates(Life(a, 1), own: 1_000, others: [0, -2], at: late + .seconds(9)) }
+    }
+
+    @Test("a revoked certificate that gets something done")
+    func revokedStaysOut() throws {
+        guard let name = OperatorName("ann"), let serial = SerialNumber(bytes: [9]) else { throw Broken("fixture", [], "no name") }
+        let ann = Principal.operatorCertificate(name, serial)
+        var invariant = RevokedStaysOut()
+        try invariant.applied(ann, at: LogIndex(1), outcome: .pairingClosed, changed: true)
+        invariant.revokes(serial)
+        try invariant.applied(ann, at: LogIndex(2), outcome: .refused(.notAllowed), changed: true)
+        try invariant.applied(.localUser(uid: 0), at: LogIndex(3), outcome: .pairingClosed, changed: true)
+        // Known under its request id from before: nothing happens again.
+        try invariant.applied(ann, at: LogIndex(4), outcome: .pairingClosed, changed: false)
+        #expect(throws: Broken.self) { try invariant.applied(ann, at: LogIndex(5), outcome: .pairingClosed, changed: true) }
+    }
+
     @Test("a timer that stands still")
     func timersMoveOn() throws {
         let now = Instant.zero + .milliseconds(5)

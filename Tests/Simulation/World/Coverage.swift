@@ -17,6 +17,7 @@ package enum Happening: Int, CaseIterable, Sendable {
     case certificatesRecorded, obligationsResumed, signaturesDropped, signaturesImpossible, lateSignatures
     case pairingsApproved, pairingsDenied
     case rotationsActivated, rotationsAborted, identitiesConfirmed, identitiesRemoved, identitiesRetired
+    case certificatesRevoked, revokedTurnedAway
     case agentsOff, agentAnswersLost, identitiesTurnedAway, presentationsCorrected
     case truncatedLogs, damagedJournalsRefused, promisesAcrossRestarts, effectsPastTheirLease
 

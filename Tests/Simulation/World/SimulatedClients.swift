@@ -64,7 +64,9 @@ struct SimulatedClients {
     }
 
     struct Client {
-        let principal: Principal
+        /// As whom it asks: a local user until it uses a certificate that it was issued, and again when that is revoked.
+        var principal: Principal
+        let localPrincipal: Principal
         let isHost: Bool
         var current: Int?
         var nextRequest = 1
@@ -84,10 +86,9 @@ struct SimulatedClients {
         for number in 0..<count {
             // The last two are hosts that want to be paired.
             let isHost = number >= count - 2
-            clients.append(
-                Client(
-                    principal: isHost ? .pairingHost(address: "10.0.0.\(number + 1)") : .localUser(uid: UInt32(1000 + number)),
-                    isHost: isHost))
+            let principal =
+                isHost ? Principal.pairingHost(address: "10.0.0.\(number + 1)") : .localUser(uid: UInt32(1000 + number))
+            clients.append(Client(principal: principal, localPrincipal: principal, isHost: isHost))
         }
     }
 
@@ -170,6 +171,13 @@ struct SimulatedClients {
         case 88..<93:
             return .beginRotation(overlapMilliseconds: generator.below(6_000), isCompromised: chance(200), replacing: nil)
         case 93: return .abortRotation
+        case 94:
+            let known = state.operators
+            if !known.isEmpty, chance(700) {
+                let record = known[Int(generator.below(UInt64(known.count)))]
+                return .revoke(chance(500) ? .serial(record.serial) : .operatorNamed(record.name), reason: "it was lost")
+            }
+            return .revoke(.agent(agent(&generator)), reason: "it was broken into")
         default:
             let rename = chance(300) ? AgentName("agent-\(generator.below(12))") : nil
             return .editAgent(
@@ -180,7 +188,10 @@ struct SimulatedClients {
     private mutating func reusable(by client: Int, not command: Command) -> RequestID? {
         guard !operations.isEmpty else { return nil }
         let start = Int(generator.below(UInt64(operations.count)))
-        for place in operations[start...].indices where operations[place].client == client && !operations[place].isReuse {
+        // An id means something under one principal only.
+        let principal = clients[client].principal
+        for place in operations[start...].indices
+        where operations[place].client == client && operations[place].principal == principal && !operations[place].isReuse {
             guard case .settled = operations[place].status,
                 case .exclusive(.command(let used), .some(let request)) = operations[place].kind,
                 used != command

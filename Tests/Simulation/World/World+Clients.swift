@@ -129,6 +129,13 @@ extension World {
             if operation.isRepeat { coverage.note(.requestsRepeatedAfterAnswer) }
         }
         if operation.isReuse { coverage.note(.identifiersReused) }
+        if case .operatorIssued(let name, let serial) = outcome, clients.chance(80) {
+            clients.clients[operation.client].principal = .operatorCertificate(name, serial)
+        }
+        if outcome == .refused(.notAllowed), case .operatorCertificate = operation.principal {
+            coverage.note(.revokedTurnedAway)
+            clients.clients[operation.client].principal = clients.clients[operation.client].localPrincipal
+        }
         if !isHealing, operation.isRepeatable, !operation.isRepeat, clients.chance(80) {
             // It did not notice that it was answered, or somebody else presses the button again.
             clients.operations[place].status = .settled(outcome)

@@ -33,6 +33,7 @@ struct Invariants {
     var timersMoveOn = TimersMoveOn()
     var agentsAcceptMembers = AgentsAcceptMembers()
     var soundCalendar = SoundCalendar()
+    var revokedStaysOut = RevokedStaysOut()
 
     init(genesis: GenesisState, timing: Timing) {
         leaseExclusivity = LeaseExclusivity(effectAge: timing.effectAge)
@@ -249,6 +250,13 @@ extension World {
                 proposal.principal, request, at: entry.index, outcome: change.applied.outcome, changed: change.changed)
             if !isFirst { coverage.note(.duplicatesInTheLog) }
         }
+        try checks.revokedStaysOut.applied(proposal.principal, at: entry.index, outcome: change.applied.outcome, changed: change.changed)
+        if case .revoked(entry.index) = change.applied.outcome {
+            for record in state.revocations where record.index == entry.index {
+                coverage.note(.certificatesRevoked)
+                checks.revokedStaysOut.revokes(record.serial)
+            }
+        }
         if case .recordCertificate(_, let serial, let bytes, _) = proposal.command {
             if change.applied.outcome == .refused(.reservationGone) {
                 coverage.note(.lateSignatures)
@@ -355,6 +363,7 @@ extension World {
     /// The certificate that belongs to the outcome is handed out with the reply, from the state that this member has.
     private func observeReleased(_ outcome: Outcome, _ state: DispatcherState, _ machine: SimulatedMember) throws(Broken) {
         guard case .operatorIssued(let name, let serial) = outcome else { return }
+        if state.revocation(of: serial) != nil { return }
         guard let record = state.operatorRecord(named: name, serial: serial) else {
             throw Broken("Durability", [machine.id], "it says that \(serial) was issued to \(name), and has no such certificate")
         }
@@ -411,6 +420,7 @@ extension World {
         case .beginRotation(let overlap, let isCompromised, _):
             "begin rotation, overlap \(overlap) ms\(isCompromised ? ", compromised" : "")"
         case .abortRotation: "abort rotation"
+        case .revoke(let target, _): "revoke \(target)"
         case .recordIdentity(let id, let serial, _, _, _): "record identity \(serial) for \(id.index)"
         case .memberHolds(let member, let serial): "\(member) holds \(serial)"
         case .identityConfirmed(let agent, let serial, let refused): "\(agent.name) confirmed \(serial), refused \(refused)"
