@@ -6,6 +6,8 @@
 package struct Configuration: Hashable, Sendable {
     package let voters: [MemberID]
     package let learners: [MemberID]
+    /// All of them, sorted.
+    package let members: [MemberID]
 
     /// Nil unless there are one to five voters and nobody is listed twice.
     package init?(voters: [MemberID], learners: [MemberID] = []) {
@@ -16,11 +18,11 @@ package struct Configuration: Hashable, Sendable {
         for (left, right) in zip(everybody, everybody.dropFirst()) where left == right { return nil }
         self.voters = voters
         self.learners = learners
+        members = everybody
     }
 
     /// More than half of the voters.
     package var quorum: Int { voters.count / 2 + 1 }
-    package var members: [MemberID] { (voters + learners).sorted() }
     package func isVoter(_ member: MemberID) -> Bool { voters.contains(member) }
 
     /// The greatest value that a quorum of the voters has reached; `value` is asked for every voter.

@@ -2,15 +2,37 @@
 
 // Certificate serial numbers, compared as the integers that they are.
 
-/// A positive certificate serial number: big-endian bytes without leading zeros, 1 to 20 of them (RFC 5280, 4.1.2.2).
+/// A positive certificate serial number of at most 160 bits (RFC 5280, 4.1.2.2). Held in three words: serials are compared all the time.
 package struct SerialNumber: Comparable, Hashable, Sendable, CustomStringConvertible {
-    package let bytes: [UInt8]
+    private let high: UInt32
+    private let middle: UInt64
+    private let low: UInt64
 
-    /// Nil if nothing remains without the leading zeros, or more than 20 bytes.
+    /// Big-endian. Nil if nothing remains without the leading zeros, or more than 20 bytes.
     package init?(bytes: [UInt8]) {
-        let significant = Array(bytes.drop { $0 == 0 })
+        let significant = bytes.drop { $0 == 0 }
         guard (1...20).contains(significant.count) else { return nil }
-        self.bytes = significant
+        var (high, middle, low): (UInt64, UInt64, UInt64) = (0, 0, 0)
+        for byte in significant {
+            high = high << 8 | middle >> 56
+            middle = middle << 8 | low >> 56
+            low = low << 8 | UInt64(byte)
+        }
+        (self.high, self.middle, self.low) = (UInt32(truncatingIfNeeded: high), middle, low)
+    }
+
+    /// The number, the highest 32 bits first.
+    package var words: (high: UInt64, middle: UInt64, low: UInt64) { (UInt64(high), middle, low) }
+
+    /// Big-endian, without leading zeros: 1 to 20.
+    package var bytes: [UInt8] {
+        var all: [UInt8] = []
+        all.reserveCapacity(20)
+        for shift in stride(from: 24, through: 0, by: -8) { all.append(UInt8(truncatingIfNeeded: high >> UInt32(shift))) }
+        for word in [middle, low] {
+            for shift in stride(from: 56, through: 0, by: -8) { all.append(UInt8(truncatingIfNeeded: word >> UInt64(shift))) }
+        }
+        return Array(all.drop { $0 == 0 })
     }
 
     /// Hexadecimal digits, upper or lower case, an odd number of them too.
@@ -37,6 +59,6 @@ package struct SerialNumber: Comparable, Hashable, Sendable, CustomStringConvert
     package var description: String { hexadecimal }
 
     package static func < (left: SerialNumber, right: SerialNumber) -> Bool {
-        left.bytes.count != right.bytes.count ? left.bytes.count < right.bytes.count : left.bytes.lexicographicallyPrecedes(right.bytes)
+        (left.high, left.middle, left.low) < (right.high, right.middle, right.low)
     }
 }

@@ -46,7 +46,7 @@ struct Call: Hashable, Sendable {
         case .waiting(let retryAt): min(retryAt, deadline)
         case .forwarded(_, _, let resendAt): min(resendAt, deadline)
         case .proposed, .underway, .settled, .transferring: deadline
-        case .answered: Instant(nanosecondsSinceBoot: .max)
+        case .answered: Member.never
         }
     }
 }

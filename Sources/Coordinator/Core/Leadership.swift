@@ -43,8 +43,11 @@ struct Leadership: Hashable, Sendable {
     var rotation: RotationDuty
     /// This member's calendar is off the middle of all: it signs nothing.
     var isCalendarOff = false
+    /// How far the log was applied, and whether the lease stood, when duties were last looked at.
+    var lookedAt: LogIndex?
+    var hadLease = false
     /// When the next expiry or a lost signature is due; far away if nothing is.
-    var nextDeadline = Instant(nanosecondsSinceBoot: .max)
+    var nextDeadline = Instant.zero
 
     struct ProposedStep: Hashable, Sendable {
         let obligation: ObligationID

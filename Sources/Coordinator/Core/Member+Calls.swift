@@ -22,6 +22,7 @@ extension Member {
             stage: .waiting(retryAt: now.instant))
         calls.append(call)
         advance(callAt: calls.count - 1, at: now, consensus: &consensus, into: &effects)
+        callsDue = min(callsDue, calls[calls.count - 1].nextDeadline)
         sweepCalls()
     }
 
@@ -45,6 +46,7 @@ extension Member {
                 origin: .carried(from: sender, number: request.number), operation: request.operation, request: request.request,
                 principal: request.principal, deadline: now.instant + remaining, stage: .waiting(retryAt: now.instant)))
         advance(callAt: calls.count - 1, at: now, consensus: &consensus, into: &effects)
+        callsDue = min(callsDue, calls[calls.count - 1].nextDeadline)
         sweepCalls()
     }
 
@@ -59,6 +61,7 @@ extension Member {
         case .notLeader: calls[position].stage = .waiting(retryAt: now.instant + Member.retryInterval)
         case .transferred, .transferFailed: self.answer(callAt: position, with: answer.result, into: &effects)
         }
+        callsDue = .zero
         sweepCalls()
     }
 
@@ -73,6 +76,8 @@ extension Member {
     mutating func advanceCalls(at now: Moment, consensus: inout [ConsensusEffect], into effects: inout [Effect]) {
         for position in calls.indices { advance(callAt: position, at: now, consensus: &consensus, into: &effects) }
         sweepCalls()
+        callsStanding = standing
+        callsDue = calls.reduce(Member.never) { min($0, $1.nextDeadline) }
     }
 
     private mutating func advance(
@@ -219,6 +224,7 @@ extension Member {
                 break
             }
         }
+        callsDue = .zero
         sweepCalls()
     }
 
@@ -242,6 +248,7 @@ extension Member {
                 break
             }
         }
+        // The standing has changed with the entry: whoever waits again is taken up in this step.
         sweepCalls()
     }
 

@@ -15,23 +15,33 @@ extension Member {
     func clusterTime(at now: Instant) -> ClusterTime { leadership?.clock.time(at: now) ?? state.time }
 
     mutating func performDuties(at now: Moment, consensus: inout [ConsensusEffect], into effects: inout [Effect]) {
-        guard var duties = leadership else { return }
+        guard let standing = leadership else { return }
         guard let lease = lease(at: now.instant) else {
             // Whatever brings the lease back is an event of its own.
-            leadership?.nextDeadline = Instant(nanosecondsSinceBoot: .max)
+            leadership?.hadLease = false
+            leadership?.nextDeadline = Member.never
             return
         }
+        // Duties follow from the state, from time, and from answers, which make them due at once.
+        guard standing.lookedAt != state.appliedIndex || !standing.hadLease || now.instant >= standing.nextDeadline else { return }
+        var duties = standing
+        duties.lookedAt = state.appliedIndex
+        duties.hadLease = true
         duties.proposedSteps.removeAll { $0.index <= state.appliedIndex }
         duties.signing.removeAll { $0.giveUpAt <= now.instant }
         if let index = duties.proposedExpiry, index <= state.appliedIndex { duties.proposedExpiry = nil }
-        duties.nextDeadline = Instant(nanosecondsSinceBoot: .max)
+        duties.nextDeadline = Member.never
 
         // Without a calendar nothing can be dated; whoever this member hands over to goes on.
-        let maySign = mayDate(at: now)
+        let maySign = state.obligations.isEmpty || mayDate(at: now)
+        if !maySign { duties.nextDeadline = now.instant + .milliseconds(50) }
         for obligation in state.obligations {
             guard !duties.proposedSteps.contains(where: { $0.obligation == obligation.id }) else { continue }
             if obligation.term != duties.term {
-                guard let index = propose(.reserveAnew(obligation.id), at: now, consensus: &consensus) else { break }
+                guard let index = propose(.reserveAnew(obligation.id), at: now, consensus: &consensus) else {
+                    duties.nextDeadline = now.instant + Member.retryInterval
+                    break
+                }
                 duties.proposedSteps.append(Leadership.ProposedStep(obligation: obligation.id, index: index))
             } else if !duties.signing.contains(where: { $0.obligation == obligation.id && $0.serial == obligation.serial }) {
                 guard maySign, duties.signing.count < Leadership.signingLimit else { break }
@@ -48,6 +58,7 @@ extension Member {
         if let expiry = state.nextExpiry, duties.proposedExpiry == nil {
             if expiry <= duties.clock.time(at: now.instant) {
                 duties.proposedExpiry = propose(.expire, at: now, consensus: &consensus)
+                if duties.proposedExpiry == nil { duties.nextDeadline = min(duties.nextDeadline, now.instant + Member.retryInterval) }
             } else {
                 duties.nextDeadline = min(duties.nextDeadline, duties.clock.instant(of: expiry))
             }
@@ -62,6 +73,7 @@ extension Member {
     ) {
         guard leadership != nil else { return }
         leadership?.signing.removeAll { $0.obligation == obligation && $0.serial == serial }
+        leadership?.nextDeadline = .zero
         let command: Command
         switch result {
         case .success(let certificate):

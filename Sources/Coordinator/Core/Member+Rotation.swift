@@ -16,12 +16,14 @@ extension Member {
 
     // MARK: What members hold
 
-    /// Identities that this member can present and of which the state does not know it yet.
-    var unreportedHoldings: [SerialNumber] {
-        held.filter { state.use(of: $0) != nil && !state.holds(settings.id, $0) }
+    mutating func lookAtHoldings() {
+        holdingsIndex = state.rotationIndex
+        held.removeAll { state.use(of: $0) == nil }
+        unreportedHoldings = held.filter { !state.holds(settings.id, $0) }
     }
 
     mutating func reportHoldings(at now: Moment, consensus: inout [ConsensusEffect], into effects: inout [Effect]) {
+        if state.rotationIndex != holdingsIndex { lookAtHoldings() }
         guard now.instant >= holdingDue, case let unreported = unreportedHoldings, !unreported.isEmpty else { return }
         holdingDue = now.instant + .milliseconds(250)
         if leadership != nil {
@@ -94,6 +96,7 @@ extension Member {
         case .dropped: break
         }
         leadership?.rotation = duty
+        leadership?.nextDeadline = .zero
         if let command, let index = propose(command, at: now, consensus: &consensus) {
             var noted = call
             noted.proposed = index

@@ -27,6 +27,10 @@ package struct Member: Sendable {
 
     var calls: [Call] = []
     var hasAnsweredCalls = false
+    /// When some call needs attention though nothing happens; zero: now.
+    var callsDue = Member.never
+    /// How things stood when the calls were last moved along.
+    var callsStanding: Standing?
     var reads: [PendingRead] = []
     var gatherings: [Gathering] = []
     /// Numbers everything that this member names towards others: forwarded requests, reads, gatherings. Begins somewhere else in every
@@ -46,6 +50,13 @@ package struct Member: Sendable {
     var held: [SerialNumber]
     /// The other members' calendars, as far as this one knows.
     var clocks = PeerClocks()
+    /// When they are compared next, and by how much the own was ahead of the monotonic clock then.
+    var calendarDue = Instant.zero
+    var calendarOrigin: Int64 = 0
+    /// Those of them of which the state does not know it yet.
+    var unreportedHoldings: [SerialNumber] = []
+    /// Where the state stood when that was looked up.
+    var holdingsIndex = LogIndex.zero
     /// When the leader is told once more what this member holds, if it does not know.
     var holdingDue = Instant(nanosecondsSinceBoot: 0)
 
@@ -84,6 +95,7 @@ package struct Member: Sendable {
             signed(obligation, serial, result, at: now, consensus: &consensus, into: &effects)
         case .holding(let serial):
             if !held.contains(serial) { held.append(serial) }
+            lookAtHoldings()
         case .agentAnswered(let call, let answer):
             agentAnswered(call, answer, at: now, consensus: &consensus, into: &effects)
         case .observed(let observation):
@@ -95,12 +107,18 @@ package struct Member: Sendable {
         settle(&consensus, at: now, into: &effects)
         tend(at: now, consensus: &consensus, into: &effects)
         settle(&consensus, at: now, into: &effects)
+        if mayMoveCalls(at: now) {
+            // What the last entries let move.
+            advanceCalls(at: now, consensus: &consensus, into: &effects)
+            settle(&consensus, at: now, into: &effects)
+        }
     }
+
+    private func mayMoveCalls(at now: Moment) -> Bool { now.instant >= callsDue || standing != callsStanding }
 
     /// When `.tick` is due next.
     package var nextDeadline: Instant {
-        var deadline = raft.nextDeadline
-        for call in calls { deadline = min(deadline, call.nextDeadline) }
+        var deadline = min(raft.nextDeadline, callsDue)
         for read in reads { deadline = min(deadline, read.nextDeadline) }
         for gathering in gatherings { deadline = min(deadline, gathering.deadline) }
         if !unreportedHoldings.isEmpty { deadline = min(deadline, holdingDue) }
@@ -124,6 +142,23 @@ package struct Member: Sendable {
     func lease(at now: Instant) -> Instant? {
         guard leadership != nil, let end = raft.lease(at: now), now < end else { return nil }
         return end
+    }
+
+    /// An instant that does not come.
+    static let never = Instant(nanosecondsSinceBoot: .max)
+
+    /// What calls wait for, apart from time.
+    struct Standing: Hashable, Sendable {
+        let applied: LogIndex
+        let role: Role
+        let term: Term
+        let leader: MemberID?
+        let isEstablished: Bool
+    }
+
+    var standing: Standing {
+        Standing(
+            applied: state.appliedIndex, role: raft.role, term: raft.term, leader: raft.leader, isEstablished: leadership != nil)
     }
 
     mutating func takeNumber() -> UInt64 {
@@ -162,7 +197,7 @@ package struct Member: Sendable {
 
     /// What time makes due: deadlines, retries, reads that became answerable, duties.
     private mutating func tend(at now: Moment, consensus: inout [ConsensusEffect], into effects: inout [Effect]) {
-        advanceCalls(at: now, consensus: &consensus, into: &effects)
+        if mayMoveCalls(at: now) { advanceCalls(at: now, consensus: &consensus, into: &effects) }
         advanceReads(at: now, consensus: &consensus, into: &effects)
         advanceGatherings(at: now, into: &effects)
         reportHoldings(at: now, consensus: &consensus, into: &effects)

@@ -57,7 +57,7 @@ struct PeerClocks: Hashable, Sendable {
     /// How many of these calendars are known.
     func known(of others: [MemberID], at now: Moment) -> Int { others.count { lead(of: $0, at: now) != nil } }
 
-    private static func origin(_ calendar: WallClock, at now: Instant) -> Int64 {
+    static func origin(_ calendar: WallClock, at now: Instant) -> Int64 {
         difference(calendar.secondsSince1970, Int64(now.nanosecondsSinceBoot / 1_000_000_000))
     }
 
@@ -91,6 +91,11 @@ extension Member {
     /// Said when it begins and when it ends, by the leader.
     mutating func noteCalendar(at now: Moment, into effects: inout [Effect]) {
         guard leadership != nil else { return }
+        let origin = PeerClocks.origin(now.wallClock, at: now.instant)
+        // A second of difference is the grain of the calendar; more is a jump, and cannot wait.
+        guard now.instant >= calendarDue || !(calendarOrigin - 2...calendarOrigin + 2).contains(origin) else { return }
+        calendarDue = now.instant + .milliseconds(20)
+        calendarOrigin = min(max(origin, .min / 2), .max / 2)
         let isOff = isCalendarOff(at: now)
         guard isOff != leadership?.isCalendarOff else { return }
         leadership?.isCalendarOff = isOff

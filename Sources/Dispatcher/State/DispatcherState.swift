@@ -7,7 +7,7 @@ import Consensus
 import CtrlExec
 
 package struct DispatcherState: Hashable, Sendable {
-    package let genesis: GenesisState
+    private let shared: SharedGenesis
     /// The greatest that an entry carried.
     package internal(set) var time: ClusterTime
     package internal(set) var appliedIndex: LogIndex
@@ -27,7 +27,7 @@ package struct DispatcherState: Hashable, Sendable {
     package internal(set) var rotationIndex = LogIndex.zero
 
     package init(genesis: GenesisState) {
-        self.genesis = genesis
+        shared = SharedGenesis(genesis)
         time = .zero
         appliedIndex = .zero
         serials = Serials(incarnation: genesis.incarnation, next: genesis.nextSerialCounter)
@@ -36,6 +36,8 @@ package struct DispatcherState: Hashable, Sendable {
         hasher.add(genesis)
         stateHash = hasher.digest
     }
+
+    package var genesis: GenesisState { _read { yield shared.state } }
 
     /// What some leader must still do, oldest first.
     package var obligations: [Obligation] { openObligations.open.values }

@@ -64,6 +64,14 @@ package struct MemberRecord: Hashable, Sendable {
     }
 }
 
+/// One copy for all states of a cluster: a state is copied often, and what it began with never changes.
+final class SharedGenesis: Hashable, Sendable {
+    let state: GenesisState
+    init(_ state: GenesisState) { self.state = state }
+    static func == (left: SharedGenesis, right: SharedGenesis) -> Bool { left === right || left.state == right.state }
+    func hash(into hasher: inout Hasher) { hasher.combine(state) }
+}
+
 /// The state with which a cluster begins; every member's journal starts with the same one.
 package struct GenesisState: Hashable, Sendable {
     package var cluster: ClusterID

@@ -43,7 +43,11 @@ extension Reqid: Canonical {
 }
 
 extension SerialNumber: Canonical {
-    func feed(_ hasher: inout CanonicalHasher) { hasher.add(bytes) }
+    func feed(_ hasher: inout CanonicalHasher) {
+        hasher.add(words.high)
+        hasher.add(words.middle)
+        hasher.add(words.low)
+    }
 }
 
 extension ClusterID: Canonical {

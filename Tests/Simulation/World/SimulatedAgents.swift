@@ -48,13 +48,17 @@ package struct SimulatedAgent: Sendable {
 struct SimulatedAgents {
     /// In the order in which they were paired; one for each pairing.
     private(set) var all: [SimulatedAgent] = []
+    private var places: [Reqid: Int] = [:]
 
-    func place(of key: AgentKey) -> Int? { all.firstIndex { $0.key.pairing == key.pairing } }
+    func place(of key: AgentKey) -> Int? { places[key.pairing] }
     subscript(place: Int) -> SimulatedAgent {
         get { all[place] }
         set { all[place] = newValue }
     }
-    mutating func add(_ agent: SimulatedAgent) { all.append(agent) }
+    mutating func add(_ agent: SimulatedAgent) {
+        places[agent.key.pairing] = all.count
+        all.append(agent)
+    }
 }
 
 extension World {
@@ -128,17 +132,25 @@ extension World {
         }
     }
 
-    /// After every committed entry and every deed of an agent.
+    /// After every deed of an agent, and now and then as entries are committed.
     func checkAgents() throws(Broken) {
         for record in history.state.agents {
             guard let place = agents.place(of: record.key) else { continue }
             for member in members {
-                guard let process = member.process, process.hasBeenReady,
-                    let known = process.member.state.agents.first(where: { $0.key.pairing == record.reqid })
-                else { continue }
+                guard let process = member.process, process.hasBeenReady, let known = process.member.state.agent(paired: record) else {
+                    continue
+                }
                 try checks.agentsAcceptMembers.presents(
                     member.id, process.member.state.presentation(to: known), to: record.name, whichTrusts: agents[place].trusts)
             }
         }
+    }
+}
+
+extension DispatcherState {
+    /// The agent of that pairing, which may have another name here.
+    fileprivate func agent(paired record: AgentRecord) -> AgentRecord? {
+        if let agent = agent(named: record.name), agent.reqid == record.reqid { return agent }
+        return agents.first { $0.reqid == record.reqid }
     }
 }
