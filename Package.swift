@@ -65,14 +65,19 @@ let package = Package(
             dependencies: ["CtrlExec", "PKI", "Platform", nio, nioPosix, nioHTTP1, nioTLS, nioSSL, logging],
             swiftSettings: settings),
         .target(
+            name: "Hooks", dependencies: ["CtrlExec", "Platform", subprocess, systemPackage], swiftSettings: settings),
+        .target(
             name: "AgentLink", dependencies: ["CtrlExec", "DispatcherState", "PKI", "Transport", nio, logging],
             path: "Sources/Dispatcher/AgentLink", swiftSettings: settings),
         .target(
             name: "Coordinator",
-            dependencies: ["CoordinatorCore", "AgentLink", "Wire", "PKI", "Platform", "Transport", nio, nioPosix, nioSSL, logging],
+            dependencies: [
+                "CoordinatorCore", "AgentLink", "Hooks", "Wire", "PKI", "Platform", "Transport", nio, nioPosix, nioSSL, logging,
+            ],
             path: "Sources/Coordinator", exclude: ["Core"], swiftSettings: settings),
         .target(
-            name: "Agent", dependencies: ["CtrlExec", "PKI", "Platform", "Transport", nio, nioPosix, logging, subprocess, systemPackage],
+            name: "Agent",
+            dependencies: ["CtrlExec", "Hooks", "PKI", "Platform", "Transport", nio, nioPosix, logging, subprocess, systemPackage],
             swiftSettings: settings),
         .executableTarget(
             name: "ced", dependencies: ["Coordinator", "AgentLink", "PKI", "Platform", "Transport", arguments, logging],
@@ -99,6 +104,7 @@ let package = Package(
         .testTarget(name: "WireTests", dependencies: ["Wire"], swiftSettings: settings),
         .testTarget(name: "CoordinatorCoreTests", dependencies: ["CoordinatorCore"], swiftSettings: settings),
         .testTarget(name: "PlatformTests", dependencies: ["Platform", "Simulation"], swiftSettings: settings),
+        .testTarget(name: "HooksTests", dependencies: ["Hooks", "Platform"], swiftSettings: settings),
         .testTarget(name: "PKITests", dependencies: ["CtrlExec", "PKI"], swiftSettings: settings),
         .testTarget(
             name: "TransportTests", dependencies: ["CtrlExec", "PKI", "Transport", nio, nioPosix, nioSSL, nioTLS], swiftSettings: settings),

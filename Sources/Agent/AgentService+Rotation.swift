@@ -3,7 +3,7 @@
 // `POST /rotate-serial` (protocol page, 6.6): which serials of a dispatcher the agent obeys.
 
 import CtrlExec
-import Platform
+import Hooks
 import Platform
 
 extension AgentService {
@@ -32,7 +32,7 @@ extension AgentService {
             return failed(AgentErrors.invalidAction(request.action))
         }
         if let hook = hook {
-            var question = question("rotate", caller)
+            var question = question(.rotate, caller)
             (question.args, question.token) = ([request.action, request.serial], request.token ?? "")
             let verdict = await hook.ask(question)
             if verdict != .allowed {

@@ -3,6 +3,7 @@
 // `POST /run` (protocol page, 6.1, 6.2), and the rotation script of 0.9 and 0.10, which an agent of ours needs nobody to install.
 
 import CtrlExec
+import Hooks
 import Platform
 
 extension AgentService {
@@ -27,7 +28,7 @@ extension AgentService {
         guard isBuiltIn || script.map({ isInScriptDirectories($0.path) }) == true else { return refused(AgentErrors.scriptNotPermitted) }
 
         if let hook = hook {
-            var question = question("run", caller)
+            var question = question(.run, caller)
             (question.script, question.args) = (request.script, request.args)
             (question.username, question.token) = (request.username, request.token)
             let verdict = await hook.ask(question)

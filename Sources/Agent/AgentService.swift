@@ -4,7 +4,9 @@
 // revocation, route, map, body, allowlist, hook, work.
 
 import CtrlExec
+import Hooks
 import PKI
+import Platform
 import Transport
 
 package struct AgentRequest: Sendable {
@@ -120,7 +122,7 @@ package final class AgentService: Sendable {
 
     private func capabilities(_ caller: Caller, _ snapshot: AgentState.Snapshot) async -> AgentAnswer {
         if let hook = hook {
-            let verdict = await hook.ask(question("discovery", caller))
+            let verdict = await hook.ask(question(.discovery, caller))
             if verdict != .allowed {
                 note(verdict)
                 log.warning(
@@ -131,7 +133,7 @@ package final class AgentService: Sendable {
         let scripts = snapshot.allowlist.scripts.map { script in
             let sidecar = snapshot.sidecars[script.name]
             return ScriptDescription(
-                name: script.name.text, path: script.path, executable: AgentFiles.isExecutableFile(script.path), profile: script.profile,
+                name: script.name.text, path: script.path, executable: isExecutableFile(script.path), profile: script.profile,
                 schema: sidecar?.schema, schemaVersion: sidecar?.version)
         }
         log.info("capabilities", ("PEER", caller.address), ("DISPATCHER", caller.dispatcher), ("SCRIPTS", scripts.count))
@@ -160,13 +162,14 @@ package final class AgentService: Sendable {
         state.configuration.authHook.map { AuthHook(path: $0, timeoutSeconds: state.configuration.authHookTimeoutSeconds) }
     }
 
-    func question(_ action: String, _ caller: Caller) -> AuthHook.Question {
-        AuthHook.Question(
-            action: action, sourceAddress: caller.address, timestamp: timestamp, dispatcher: caller.dispatcher.text,
-            dispatcherSerial: caller.serial.hexadecimal)
+    func question(_ action: HookQuestion.Action, _ caller: Caller) -> HookQuestion {
+        var question = HookQuestion(action, sourceAddress: caller.address, timestamp: timestamp)
+        question.dispatcher = caller.dispatcher.text
+        question.dispatcherSerial = caller.serial.hexadecimal
+        return question
     }
 
-    func note(_ verdict: AuthHook.Verdict) {
+    func note(_ verdict: HookVerdict) {
         if verdict == .timedOut { log.error("auth-hook-timeout", ("TIMEOUT", state.configuration.authHookTimeoutSeconds)) }
     }
 }

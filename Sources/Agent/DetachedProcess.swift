@@ -3,6 +3,7 @@
 // This executable once more, as a process of its own session that outlives us. It says something on its standard output and closes it.
 
 import Glibc
+import Platform
 import Subprocess
 import SystemPackage
 import Synchronization
@@ -10,7 +11,7 @@ import Synchronization
 package enum DetachedProcess {
     /// What it says until it closes its standard output, or ends; empty if it could not be started. Its standard error is ours.
     package static func launch(_ arguments: [String], input: [UInt8]) async -> String {
-        ScriptRunner.ignoreBrokenPipes
+        BrokenPipes.areHarmless
         return await withCheckedContinuation { continuation in
             // The run ends when the process does, which may be long after it has spoken.
             Task.detached {

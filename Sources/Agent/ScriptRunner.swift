@@ -5,6 +5,7 @@
 
 import CtrlExec
 import Glibc
+import Platform
 import Subprocess
 import SystemPackage
 
@@ -26,16 +27,8 @@ package struct ScriptRunner: Sendable {
     package init(stdinTimeoutSeconds: Int, outputLimitBytes: Int = Limits.outputBytes) {
         self.stdinTimeoutSeconds = stdinTimeoutSeconds
         self.outputLimitBytes = outputLimitBytes
-        ScriptRunner.ignoreBrokenPipes
+        BrokenPipes.areHarmless
     }
-
-    /// A script that ends without reading its context must not end the agent.
-    /// A handler that does nothing, where there is none: unlike an ignored signal it is not passed on to the script.
-    static let ignoreBrokenPipes: Void = {
-        var action = sigaction()
-        guard sigaction(SIGPIPE, nil, &action) == 0, action.__sigaction_handler.sa_handler == nil else { return }
-        signal(SIGPIPE) { _ in }
-    }()
 
     /// As 0.12 does: a fixed `PATH`, and a few variables if the agent has them.
     static var environment: Subprocess.Environment {

@@ -24,7 +24,7 @@ package struct SelfCheck: Sendable {
         findings.append(pairing(configuration))
         findings += trust(configuration) + scripts(configuration)
         if let hook = configuration.authHook {
-            let isFine = AgentFiles.isExecutableFile(hook)
+            let isFine = isExecutableFile(hook)
             findings.append(Finding(isFine: isFine, text: isFine ? "auth hook: \(hook)" : AgentErrors.hookMissing(hook)))
         }
         return findings
@@ -64,7 +64,7 @@ package struct SelfCheck: Sendable {
             let allowlist = Allowlist(text: String(decoding: bytes, as: UTF8.self), path: layout.allowlist)
             return allowlist.warnings.map { Finding(isFine: false, text: $0.description) }
                 + allowlist.scripts.map { script in
-                    let isFine = AgentFiles.isExecutableFile(script.path)
+                    let isFine = isExecutableFile(script.path)
                     return Finding(isFine: isFine, text: "script: \(script.name) = \(script.path)\(isFine ? "" : " is no executable file")")
                 }
         } catch {
