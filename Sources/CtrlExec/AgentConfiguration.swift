@@ -25,14 +25,9 @@ package struct AgentConfiguration: Hashable, Sendable {
     package var stagedCertificate = "/var/lib/ctrl-exec-agent/agent.crt.staged"
     package var maximumConnections = Limits.agentConnections
     /// From `[tags]`, sorted by key.
-    package var tags: [Tag] = []
+    package var tags: [AgentTag] = []
     package var profiles: [String] = []
     package var warnings: [ConfigurationWarning] = []
-
-    package struct Tag: Hashable, Sendable {
-        package let key: String
-        package let value: String
-    }
 
     /// The keys that have an effect here.
     package static let keys = [
@@ -69,7 +64,7 @@ package struct AgentConfiguration: Hashable, Sendable {
         var values: [(key: String, value: String, line: Int)] = []
         var section: String?
         var warnings: [ConfigurationWarning] = []
-        var tags: [Tag] = []
+        var tags: [AgentTag] = []
         var profiles: [String] = []
         for (number, line) in text.numberedLines {
             let trimmed = line.trimmedOfWhiteSpace
@@ -93,7 +88,7 @@ package struct AgentConfiguration: Hashable, Sendable {
                 values.append((key, value, number))
             case "tags":
                 tags.removeAll { $0.key == key }
-                tags.insert(Tag(key: key, value: value), at: tags.firstIndex { key < $0.key } ?? tags.count)
+                tags.insert(AgentTag(key: key, value: value), at: tags.firstIndex { key < $0.key } ?? tags.count)
             default: break
             }
         }

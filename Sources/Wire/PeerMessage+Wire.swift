@@ -13,15 +13,26 @@ extension PeerHello {
         proto.cluster = field(cluster.bytes)
         proto.incarnation = ProtoIncarnation(incarnation)
         proto.member = member.name
+        proto.link =
+            switch link {
+            case .control: .control
+            case .bulk: .bulk
+            }
         return proto.serialized()
     }
 
     /// Any protocol version is read; whether it is spoken is for the caller to decide, who can then name it in the refusal.
     package init(decoding bytes: [UInt8]) throws(WireFailure) {
         let proto = try ProtoPeerHello(bytes, limit: 1024)
+        let link: Link
+        switch proto.link {
+        case .control: link = .control
+        case .bulk: link = .bulk
+        case .UNRECOGNIZED(let number): throw .malformed("kind of connection \(number)")
+        }
         self.init(
             protocolVersion: proto.protocolVersion, cluster: try ClusterID(checking: proto.cluster),
-            incarnation: Incarnation(proto.incarnation), member: try MemberID(checking: proto.member))
+            incarnation: Incarnation(proto.incarnation), member: try MemberID(checking: proto.member), link: link)
     }
 }
 
@@ -43,6 +54,9 @@ extension PeerMessage {
             proto.observed.agent = ProtoAgentKey(observation.agent)
             proto.observed.accepted = field(observation.accepted.bytes)
             proto.observed.refused = observation.refused.map { field($0.bytes) }
+        case .tagsObserved(let agent, let tags):
+            proto.tagsObserved.agent = ProtoAgentKey(agent)
+            proto.tagsObserved.tags = ProtoAgentTag.all(tags)
         }
         return proto.serialized()
     }
@@ -62,6 +76,8 @@ extension PeerMessage {
                 AgentObservation(
                     agent: try AgentKey(observed.agent), accepted: try SerialNumber(checking: observed.accepted),
                     refused: try serialNumbers(observed.refused)))
+        case .tagsObserved(let observed):
+            self = .tagsObserved(try AgentKey(observed.agent), try AgentTags(checking: observed.tags))
         case nil: throw .malformed("peer message, or one of a newer version")
         }
     }

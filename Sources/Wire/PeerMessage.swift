@@ -8,17 +8,28 @@ import DispatcherState
 
 /// The first frame of a peer connection; both sides must agree on all but the member.
 package struct PeerHello: Hashable, Sendable {
+    /// What the connection is for.
+    package enum Link: Hashable, Sendable {
+        case control
+        /// What is large; `BulkMessage` follows.
+        case bulk
+    }
     /// Raised when an older member could not understand.
     package static let currentProtocol: UInt32 = 1
     package var protocolVersion: UInt32
     package var cluster: ClusterID
     package var incarnation: Incarnation
     package var member: MemberID
-    package init(protocolVersion: UInt32 = PeerHello.currentProtocol, cluster: ClusterID, incarnation: Incarnation, member: MemberID) {
+    package var link: Link
+    package init(
+        protocolVersion: UInt32 = PeerHello.currentProtocol, cluster: ClusterID, incarnation: Incarnation, member: MemberID,
+        link: Link = .control
+    ) {
         self.protocolVersion = protocolVersion
         self.cluster = cluster
         self.incarnation = incarnation
         self.member = member
+        self.link = link
     }
 }
 
@@ -40,6 +51,8 @@ package enum PeerMessage: Hashable, Sendable {
     case holding([SerialNumber])
     /// To the leader: an agent was not as the state says.
     case observed(AgentObservation)
+    /// To the leader: the tags that an agent has now are not those of the state.
+    case tagsObserved(AgentKey, AgentTags)
 }
 
 /// An exclusive operation on its way to the leader. It takes one hop: a member that does not lead answers and forwards nothing.

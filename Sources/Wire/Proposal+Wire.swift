@@ -149,6 +149,9 @@ extension ProtoCommand {
                 case .script: .script
                 case .endpoint: .endpoint
                 }
+        case .tagsLearned(let agent, let tags):
+            tagsLearned.agent = ProtoAgentKey(agent)
+            tagsLearned.tags = ProtoAgentTag.all(tags)
         case .activate(let serial): activate = field(serial.bytes)
         case .retire(let serial): retire = field(serial.bytes)
         }
@@ -206,6 +209,7 @@ extension Command {
         case .identityRemoved(let removed):
             self = .identityRemoved(try AgentKey(removed.agent), try SerialNumber(checking: removed.serial))
         case .dialectLearned(let learned): self = .dialectLearned(try AgentKey(learned.agent), try AgentDialect(learned.dialect))
+        case .tagsLearned(let learned): self = .tagsLearned(try AgentKey(learned.agent), try AgentTags(checking: learned.tags))
         case .activate(let serial): self = .activate(try SerialNumber(checking: serial))
         case .retire(let serial): self = .retire(try SerialNumber(checking: serial))
         case nil: throw .malformed("command, or one of a newer version")
@@ -269,6 +273,24 @@ extension ProtoAgentKey {
 
 extension AgentKey {
     init(_ proto: ProtoAgentKey) throws(WireFailure) { self.init(name: try AgentName(checking: proto.name), pairing: Reqid(proto.pairing)) }
+}
+
+extension ProtoAgentTag {
+    static func all(_ tags: AgentTags) -> [ProtoAgentTag] {
+        tags.all.map { tag in
+            var proto = ProtoAgentTag()
+            proto.key = tag.key
+            proto.value = tag.value
+            return proto
+        }
+    }
+}
+
+extension AgentTags {
+    init(checking protos: [ProtoAgentTag]) throws(WireFailure) {
+        guard protos.count <= AgentTags.countLimit else { throw .malformed("\(protos.count) tags") }
+        self = try required(AgentTags(protos.map { AgentTag(key: $0.key, value: $0.value) }), "tags")
+    }
 }
 
 extension AgentDialect {

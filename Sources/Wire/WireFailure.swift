@@ -28,6 +28,8 @@ package enum WireFailure: Error, Hashable, Sendable, CustomStringConvertible {
 package enum WireLimit {
     /// One frame of the peer port (architecture, rule 5), without its length.
     package static let frame = 1024 * 1024
+    /// Bytes in one message of a bulk connection: sent in a fraction of a millisecond.
+    package static let bulkBytes = 128 * 1024
     /// Entries in one append.
     package static let entries = 4096
     /// Members in a genesis state or a report.

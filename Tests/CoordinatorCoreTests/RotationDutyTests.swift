@@ -146,6 +146,27 @@ import Wire
         #expect(cluster.pass(500) { cluster.members[others[1]].state.agents.first?.confirmedIdentities == [new] })
     }
 
+    @Test("tags that a follower learned of an agent reach every member, with one entry for each change")
+    func tags() throws {
+        let cluster = SmallCluster()
+        let (leader, others) = cluster.elect()
+        try pair(cluster, "web-1", reqid: 1, at: leader)
+        let agent = try #require(cluster.members[leader].state.agents.first?.key)
+        let tags = try #require(AgentTags([AgentTag(key: "role", value: "web")]))
+        cluster.give(.tagsObserved(agent, tags), to: others[0])
+        cluster.deliver()
+        #expect(cluster.pass(500) { cluster.members.allSatisfy { $0.state.agents.first?.tags == tags } })
+        let index = cluster.members[leader].state.appliedIndex
+        for member in cluster.members.indices { cluster.give(.tagsObserved(agent, tags), to: member) }
+        cluster.give(.tagsObserved(AgentKey(name: agent.name, pairing: Reqid(99)), .none), to: leader)
+        cluster.deliver()
+        cluster.pass(200)
+        #expect(cluster.members[leader].state.appliedIndex == index)
+        cluster.give(.tagsObserved(agent, .none), to: leader)
+        cluster.deliver()
+        #expect(cluster.pass(500) { cluster.members.allSatisfy { $0.state.agents.first?.tags == AgentTags.none } })
+    }
+
     @Test("a certificate that nears its end is replaced without anybody asking")
     func automatic() throws {
         let cluster = SmallCluster()

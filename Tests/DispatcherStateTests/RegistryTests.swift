@@ -62,6 +62,29 @@ import Testing
         #expect(log.state.agents == before)
     }
 
+    @Test("the tags that an agent has now replace those that it had, through a rename too, and end with its pairing")
+    func tags() throws {
+        var log = try Log()
+        try log.pair(1, "web")
+        let key = try #require(log.state.agents.first?.key)
+        let old = try #require(AgentTags([AgentTag(key: "role", value: "web"), AgentTag(key: "zone", value: "eu")]))
+        let new = try #require(AgentTags([AgentTag(key: "role", value: "db")]))
+        let untagged = log.state.fullStateHash()
+        #expect(log.outcome(.tagsLearned(key, old)) == .refused(.notAllowed))
+        #expect(log.outcome(.tagsLearned(key, old), by: .leader) == .stepped)
+        #expect(log.state.agents.first?.tags == old && log.state.fullStateHash() != untagged)
+        #expect(log.outcome(.tagsLearned(key, old), by: .leader) == .refused(.stepGone))
+        let www = try agentName("www")
+        log.apply(.editAgent(key.name, AgentEdit(rename: www)))
+        #expect(log.state.agents.first?.tags == old)
+        let renamed = AgentKey(name: www, pairing: key.pairing)
+        #expect(log.outcome(.tagsLearned(renamed, new), by: .leader) == .stepped)
+        #expect(log.state.agents.first?.tags == new)
+        try log.pair(2, "www")
+        #expect(log.state.agents.first?.tags == AgentTags.none)
+        #expect(log.outcome(.tagsLearned(renamed, old), by: .leader) == .refused(.stepGone))
+    }
+
     @Test("at most 10,000 agents are paired; one that is known may pair again")
     func limit() throws {
         var registry = Registry()

@@ -22,6 +22,10 @@ import Testing
             #expect((try? Proposal(decoding: proposal.encoded())) == proposal)
         } catch { #expect(!error.description.isEmpty) }
         do { _ = try GenesisState(decoding: bytes) } catch { #expect(!error.description.isEmpty) }
+        do {
+            let message = try BulkMessage(decoding: bytes)
+            #expect((try? BulkMessage(decoding: message.encoded())) == message)
+        } catch { #expect(!error.description.isEmpty) }
         do { _ = try PeerHello(decoding: bytes) } catch { #expect(!error.description.isEmpty) }
     }
 
@@ -31,7 +35,7 @@ import Testing
         for _ in 0..<150 {
             let honest = generator.pick([
                 generator.peerMessage().encoded(), generator.proposal().encoded(), generator.genesis().encoded(),
-                generator.hello().encoded(),
+                generator.hello().encoded(), generator.bulkMessage().encoded(),
             ])
             for _ in 0..<4 {
                 var bytes = honest
@@ -62,6 +66,7 @@ import Testing
         #expect(throws: WireFailure.unknownFormat(0)) { try Proposal(decoding: []) }
         #expect(throws: WireFailure.unknownFormat(0)) { try GenesisState(decoding: []) }
         #expect(throws: WireFailure.self) { try PeerHello(decoding: []) }
+        #expect(throws: WireFailure.self) { try BulkMessage(decoding: []) }
         var message = ProtoPeerMessage()
         message.consensus.term = 1
         let bytes = message.serialized()

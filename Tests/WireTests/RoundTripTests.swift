@@ -45,6 +45,27 @@ import Wire
         }
     }
 
+    @Test("a bulk message comes back as it was", arguments: 0..<4 as Range<UInt64>)
+    func bulkMessages(_ seed: UInt64) throws {
+        var generator = ValueGenerator(seed: seed)
+        for _ in 0..<200 {
+            let message = generator.bulkMessage()
+            #expect(try BulkMessage(decoding: message.encoded()) == message)
+        }
+    }
+
+    @Test("the largest part of a bulk transfer fits into a frame, and no larger one is taken")
+    func largestPart() throws {
+        let largest = BulkMessage(.max, .bytes(offset: WireLimit.number, [UInt8](repeating: 7, count: WireLimit.bulkBytes)))
+        #expect(largest.encoded().count <= WireLimit.frame)
+        #expect(try BulkMessage(decoding: largest.encoded()) == largest)
+        let larger = BulkMessage(1, .bytes(offset: 0, [UInt8](repeating: 7, count: WireLimit.bulkBytes + 1)))
+        #expect(throws: WireFailure.self) { try BulkMessage(decoding: larger.encoded()) }
+        for count in [0, UInt32(WireLimit.bulkBytes + 1), .max] {
+            #expect(throws: WireFailure.self) { try BulkMessage(decoding: BulkMessage(1, .read(offset: 0, count: count)).encoded()) }
+        }
+    }
+
     @Test("a value has one encoding")
     func deterministic() {
         var generator = ValueGenerator(seed: 3)

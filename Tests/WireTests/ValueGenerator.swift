@@ -54,7 +54,7 @@ struct ValueGenerator {
     }
 
     mutating func command() -> Command {
-        switch random.below(22) {
+        switch random.below(23) {
         case 0: .issueOperator(operatorName(), signingRequest: SigningRequest(der: bytes()))
         case 1: .openPairing(milliseconds: any())
         case 2: .closePairing
@@ -73,6 +73,7 @@ struct ValueGenerator {
         case 11: .beginRotation(overlapMilliseconds: any(), isCompromised: flip(), replacing: optional(serial()))
         case 12: .abortRotation
         case 20: .revoke(pick([.serial(serial()), .agent(agentName()), .operatorNamed(operatorName())]), reason: text())
+        case 21: .tagsLearned(agentKey(), tags())
         case 13: .recordIdentity(obligation(), serial(), certificate: bytes(2_000), key: sealedKey(), notAfter: wallClock())
         case 14: .memberHolds(member(), serial())
         case 15: .identityConfirmed(agentKey(), serial(), refused: serials())
@@ -85,6 +86,9 @@ struct ValueGenerator {
     }
 
     mutating func agentKey() -> AgentKey { AgentKey(name: agentName(), pairing: reqid()) }
+    mutating func tags() -> AgentTags {
+        pick([.none, AgentTags([AgentTag(key: "env", value: ""), AgentTag(key: "röle", value: String(repeating: "v", count: 256))])!])
+    }
     mutating func serials() -> [SerialNumber] { (0..<random.below(5)).map { _ in serial() } }
 
     mutating func proposal() -> Proposal {
@@ -113,8 +117,9 @@ struct ValueGenerator {
     mutating func hello() -> PeerHello {
         let genesis = genesis()
         return PeerHello(
-            protocolVersion: UInt32(truncatingIfNeeded: any()), cluster: genesis.cluster, incarnation: genesis.incarnation, member: member()
-        )
+            protocolVersion: UInt32(truncatingIfNeeded: any()), cluster: genesis.cluster, incarnation: genesis.incarnation,
+            member: member(),
+            link: pick([.control, .bulk]))
     }
 
     mutating func heartbeat() -> Heartbeat {
@@ -207,7 +212,7 @@ struct ValueGenerator {
     }
 
     mutating func peerMessage() -> PeerMessage {
-        switch random.below(10) {
+        switch random.below(11) {
         case 0:
             return .forward(
                 ForwardedRequest(
@@ -225,8 +230,23 @@ struct ValueGenerator {
         case 2: return .reportRequest(number: any())
         case 3: return .report(number: any(), report())
         case 4: return .holding(serials())
+        case 6: return .tagsObserved(agentKey(), tags())
         case 5: return .observed(AgentObservation(agent: agentKey(), accepted: serial(), refused: serials()))
         default: return .consensus(message(), calendar: wallClock())
         }
+    }
+
+    mutating func bulkMessage() -> BulkMessage {
+        let kind: BulkMessage.Kind
+        switch random.below(7) {
+        case 0: kind = .open(.runRecord(reqid()))
+        case 1: kind = .read(offset: counted(), count: pick([1, 4_096, UInt32(WireLimit.bulkBytes)]))
+        case 2: kind = .close
+        case 3: kind = .opened(size: counted(), tag: any())
+        case 4: kind = .absent
+        case 5: kind = .bytes(offset: counted(), bytes(3_000))
+        default: kind = .failed(text())
+        }
+        return BulkMessage(any(), kind)
     }
 }

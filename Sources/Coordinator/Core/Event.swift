@@ -25,6 +25,8 @@ package enum Event: Sendable {
     case agentAnswered(call: UInt64, AgentTaskAnswer)
     /// Some call to an agent found it otherwise than the state says.
     case observed(AgentObservation)
+    /// The tags that an agent said it has.
+    case tagsObserved(AgentKey, AgentTags)
     /// The process was asked to end: a leader hands leadership on.
     case drain
 }

@@ -69,6 +69,7 @@ extension Member {
         case .identityRemoved(let agent, let serial):
             log("serial-forget", [("AGENT", agent.name.text), ("SERIAL", serial.hexadecimal)])
         case .dialectLearned(let agent, let dialect): log("dialect", [("AGENT", agent.name.text), ("DIALECT", dialect.rawValue)])
+        case .tagsLearned(let agent, let tags): log("tags", [("AGENT", agent.name.text), ("TAGS", "\(tags.all.count)")])
         case .activate(let serial): log("cert-rotated", [("SERIAL", serial.hexadecimal)])
         case .retire(let serial): log("serial-retire", [("SERIAL", serial.hexadecimal)])
         default: break

@@ -100,6 +100,8 @@ package struct Member: Sendable {
             agentAnswered(call, answer, at: now, consensus: &consensus, into: &effects)
         case .observed(let observation):
             observe(observation, at: now, consensus: &consensus, into: &effects)
+        case .tagsObserved(let agent, let tags):
+            observe(tags, of: agent, at: now, consensus: &consensus, into: &effects)
         case .drain:
             isDraining = true
         }
@@ -230,6 +232,8 @@ package struct Member: Sendable {
             note(serials, heldBy: sender, at: now, consensus: &consensus)
         case .observed(let observation):
             if raft.role == .leader { observe(observation, at: now, consensus: &consensus, into: &effects) }
+        case .tagsObserved(let agent, let tags):
+            if raft.role == .leader { observe(tags, of: agent, at: now, consensus: &consensus, into: &effects) }
         }
     }
 

@@ -56,7 +56,7 @@ func agentShape(_ agent: AgentRecord, in state: DispatcherState, now: Int64) -> 
         "hostname": .text(agent.name.text), "ip": .text(agent.address), "paired": .text(paired),
         "expiry": .text(OpenSSLTime.text(unixSeconds: agent.certificateNotAfter.secondsSince1970)),
         "reqid": .text(agent.reqid.description), "lookup_by": .text(agent.lookup.rawValue), "port": .integer(Int64(agent.port)),
-        "tags": .object([]), "dispatcher_serial": .text(confirmed?.hexadecimal ?? ""), "serial_status": .text(status.rawValue),
+        "tags": agent.tags.json, "dispatcher_serial": .text(confirmed?.hexadecimal ?? ""), "serial_status": .text(status.rawValue),
         "serial_broadcast": .text(""), "serial_confirmed": .text(confirmed == nil ? "" : paired),
         "certificate_serial": .text(agent.certificateSerial.hexadecimal), "revoked": .boolean(state.isRevoked(agent)),
     ])

@@ -66,16 +66,18 @@ package final class Ports: Sendable {
     ///   - clusterRoots: the cluster CA.
     ///   - revocations: whoever is on it is let in nowhere.
     ///   - observe: told when an agent let another identity in than the state says.
+    ///   - observeTags: told the tags of every agent that gave its capabilities.
     package static func start(
         front: any MemberFront, identity: TLSIdentity, clusterRoots: [Certificate], configuration: PortsConfiguration,
         group: any EventLoopGroup, logger: Logger, revocations: RevocationList = RevocationList(),
-        observe: @escaping @Sendable (AgentObservation) -> Void = { _ in }
+        observe: @escaping @Sendable (AgentObservation) -> Void = { _ in },
+        observeTags: @escaping @Sendable (AgentKey, AgentTags) -> Void = { _, _ in }
     ) async throws -> Ports {
         let state = await front.appliedState()
         let fleetRoots = [try Certificate(der: state.genesis.fleetCA.certificate)]
         let agents = AgentCaller(
             configuration: configuration.agentLink, logger: logger,
-            observe: { observe(AgentObservation(agent: $0, accepted: $1, refused: $2)) },
+            observe: { observe(AgentObservation(agent: $0, accepted: $1, refused: $2)) }, observeTags: observeTags,
             dial: agentDial(
                 configuration: configuration.agentLink, fleetRoots: fleetRoots, group: group,
                 isRevoked: { revocations.contains($0) }, identity: { serial in try front.dispatcherIdentity(serial) }))

@@ -237,7 +237,8 @@ final class RunningMember: Sendable {
                 agentLink: AgentLinkConfiguration(
                     maxParallel: configuration.maxParallel, readTimeoutSeconds: Int64(configuration.readTimeoutSeconds),
                     dialFrom: configuration.dialFrom), version: cedVersion),
-            group: portGroup, logger: logger, revocations: runner.revocations, observe: { [runner] in runner.deliver(.observed($0)) })
+            group: portGroup, logger: logger, revocations: runner.revocations, observe: { [runner] in runner.deliver(.observed($0)) },
+            observeTags: { [runner] in runner.deliver(.tagsObserved($0, $1)) })
     }
 
     /// Which flag and which key of the file set the address that could not be had.

@@ -71,16 +71,21 @@ package struct AgentCaller: Sendable {
     private let acquaintances: Acquaintances
     let logger: Logger
     private let observe: @Sendable (AgentKey, _ accepted: SerialNumber, _ refused: [SerialNumber]) -> Void
+    private let observeTags: @Sendable (AgentKey, AgentTags) -> Void
 
-    /// - Parameter observe: told when an agent turned identities away and let another in.
+    /// - Parameters:
+    ///   - observe: told when an agent turned identities away and let another in.
+    ///   - observeTags: told the tags of every agent that gave its capabilities.
     package init(
         configuration: AgentLinkConfiguration, logger: Logger,
         observe: @escaping @Sendable (AgentKey, _ accepted: SerialNumber, _ refused: [SerialNumber]) -> Void = { _, _, _ in },
+        observeTags: @escaping @Sendable (AgentKey, AgentTags) -> Void = { _, _ in },
         dial: @escaping @Sendable (DialRequest) async -> DialOutcome
     ) {
         self.configuration = configuration
         self.logger = logger
         self.observe = observe
+        self.observeTags = observeTags
         self.dial = dial
         acquaintances = Acquaintances(source: configuration.dialFrom ?? "")
     }
@@ -210,10 +215,11 @@ package struct AgentCaller: Sendable {
         switch work {
         case .run, .result, .rotateSerial: return
         case .ping, .capabilities:
-            guard case .answered(200, let body) = exchange, let version = JSONValue(bytes: body)?["version"]?.scalarText,
-                version.utf8.count <= Limits.versionBytes
-            else { return }
-            acquaintances.learn(version: version, of: target)
+            guard case .answered(200, let body) = exchange, let json = JSONValue(bytes: body), json.isObject else { return }
+            if let version = json["version"]?.scalarText, version.utf8.count <= Limits.versionBytes {
+                acquaintances.learn(version: version, of: target)
+            }
+            if case .capabilities = work, let key = target.key { observeTags(key, AgentTags(keepingOf: json["tags"] ?? .null)) }
         }
     }
 

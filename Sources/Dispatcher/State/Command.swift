@@ -55,6 +55,8 @@ package enum Command: Hashable, Sendable {
     /// The agent said, over another identity, that it no longer trusts this one.
     case identityRemoved(AgentKey, SerialNumber)
     case dialectLearned(AgentKey, AgentDialect)
+    /// All tags that the agent has now.
+    case tagsLearned(AgentKey, AgentTags)
     case activate(SerialNumber)
     /// Ends a previous identity, or one that is being aborted.
     case retire(SerialNumber)

@@ -144,6 +144,9 @@ extension DispatcherState {
         case .dialectLearned(let agent, let dialect):
             learn(agent.name, dialect)
             return .stepped
+        case .tagsLearned(let agent, let tags):
+            registry.update(agent.name) { $0.tags = tags }
+            return .stepped
         case .activate(let serial):
             activate(serial)
             return .stepped
@@ -240,7 +243,7 @@ extension Command {
             .dialectLearned, .activate, .retire, .revoke:
             true
         case .issueOperator, .openPairing, .closePairing, .submitPairing, .approvePairing, .denyPairing, .reserveAnew, .signingFailed,
-            .expire, .beginRotation:
+            .expire, .beginRotation, .tagsLearned:
             false
         }
     }

@@ -95,6 +95,8 @@ extension DispatcherState {
         case .signingFailed(let id, let serial, _): return openObligations.open[id]?.serial == serial ? nil : .reservationGone
         case .revoke(let target, let reason): return revocationRefusal(target, reason)
         case .beginRotation: return rotationRefusal(of: proposal.command, at: now) ?? reservationRefusal
+        case .tagsLearned(let key, let tags):
+            return stands(key) && registry.agents[key.name]?.tags != tags ? nil : .stepGone
         case .abortRotation, .recordIdentity, .memberHolds, .identityConfirmed, .identityRemoved, .dialectLearned, .activate, .retire:
             return rotationRefusal(of: proposal.command, at: now)
         }
@@ -117,7 +119,7 @@ extension DispatcherState {
         case .openPairing(let milliseconds): isOperator(principal) || (principal == .leader && milliseconds == .max)
         case .submitPairing: if case .pairingHost = principal { true } else { false }
         case .reserveAnew, .recordCertificate, .signingFailed, .expire, .recordIdentity, .memberHolds, .identityConfirmed,
-            .identityRemoved, .dialectLearned, .activate, .retire:
+            .identityRemoved, .dialectLearned, .tagsLearned, .activate, .retire:
             principal == .leader
         }
     }

@@ -132,7 +132,7 @@ extension DispatcherState {
         }
     }
 
-    private func stands(_ key: AgentKey) -> Bool { registry.agents[key.name]?.reqid == key.pairing }
+    func stands(_ key: AgentKey) -> Bool { registry.agents[key.name]?.reqid == key.pairing }
 
     // MARK: Steps. Their refusals were asked for before.
 

@@ -21,10 +21,12 @@ package struct AgentRecord: Hashable, Sendable {
     package var forgottenIdentities: [SerialNumber]
     /// How it is told which serials to trust; nil: not found out yet.
     package var dialect: AgentDialect?
+    /// What it said of itself when it was last asked for its capabilities.
+    package var tags: AgentTags
     package init(
         name: AgentName, lookup: Reachability.Lookup, address: String, port: UInt16, paired: WallClock, reqid: Reqid,
         certificateSerial: SerialNumber, certificateNotAfter: WallClock, confirmedIdentities: [SerialNumber],
-        forgottenIdentities: [SerialNumber] = [], dialect: AgentDialect? = nil
+        forgottenIdentities: [SerialNumber] = [], dialect: AgentDialect? = nil, tags: AgentTags = .none
     ) {
         self.name = name
         self.lookup = lookup
@@ -37,6 +39,7 @@ package struct AgentRecord: Hashable, Sendable {
         self.confirmedIdentities = confirmedIdentities
         self.forgottenIdentities = forgottenIdentities
         self.dialect = dialect
+        self.tags = tags
     }
 }
 

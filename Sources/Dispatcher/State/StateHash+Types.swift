@@ -173,6 +173,18 @@ extension AgentRecord: Canonical {
         hasher.add(confirmedIdentities)
         hasher.add(forgottenIdentities)
         hasher.add(dialect?.rawValue ?? "")
+        hasher.add(tags)
+    }
+}
+
+extension AgentTags: Canonical {
+    func feed(_ hasher: inout CanonicalHasher) { hasher.add(all) }
+}
+
+extension AgentTag: Canonical {
+    func feed(_ hasher: inout CanonicalHasher) {
+        hasher.add(key)
+        hasher.add(value)
     }
 }
 
@@ -337,6 +349,10 @@ extension Command: Canonical {
             hasher.add(26)
             hasher.add(agent)
             hasher.add(dialect.rawValue)
+        case .tagsLearned(let agent, let tags):
+            hasher.add(40)
+            hasher.add(agent)
+            hasher.add(tags)
         case .activate(let serial):
             hasher.add(27)
             hasher.add(serial)

@@ -50,14 +50,52 @@ package nonisolated struct ProtoPeerHello: Sendable {
 
   package var member: String = String()
 
+  package var link: ProtoPeerHello.Link = .control
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package nonisolated enum Link: SwiftProtobuf.Enum, Swift.CaseIterable {
+    package typealias RawValue = Int
+    case control // = 0
+
+    /// A second connection, for what is large (bulk.proto).
+    case bulk // = 1
+    case UNRECOGNIZED(Int)
+
+    package init() {
+      self = .control
+    }
+
+    package init?(rawValue: Int) {
+      switch rawValue {
+      case 0: self = .control
+      case 1: self = .bulk
+      default: self = .UNRECOGNIZED(rawValue)
+      }
+    }
+
+    package var rawValue: Int {
+      switch self {
+      case .control: return 0
+      case .bulk: return 1
+      case .UNRECOGNIZED(let i): return i
+      }
+    }
+
+    // The compiler won't synthesize support with the UNRECOGNIZED case.
+    package static let allCases: [ProtoPeerHello.Link] = [
+      .control,
+      .bulk,
+    ]
+
+  }
 
   package init() {}
 
   fileprivate var _incarnation: ProtoIncarnation? = nil
 }
 
-/// Every later frame.
+/// Every later frame of a control connection.
 package nonisolated struct ProtoPeerMessage: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -121,6 +159,14 @@ package nonisolated struct ProtoPeerMessage: Sendable {
     set {kind = .observed(newValue)}
   }
 
+  package var tagsObserved: ProtoAgentTagsObservation {
+    get {
+      if case .tagsObserved(let v)? = kind {return v}
+      return ProtoAgentTagsObservation()
+    }
+    set {kind = .tagsObserved(newValue)}
+  }
+
   /// With a consensus message: what the sender's calendar showed.
   package var calendarSeconds: Int64 = 0
 
@@ -134,6 +180,7 @@ package nonisolated struct ProtoPeerMessage: Sendable {
     case report(ProtoNumberedReport)
     case holding(ProtoHeldIdentities)
     case observed(ProtoAgentObservation)
+    case tagsObserved(ProtoAgentTagsObservation)
 
   }
 
@@ -171,6 +218,30 @@ package nonisolated struct ProtoAgentObservation: Sendable {
   package var accepted: Data = Data()
 
   package var refused: [Data] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _agent: ProtoAgentKey? = nil
+}
+
+/// The tags that an agent has now.
+package nonisolated struct ProtoAgentTagsObservation: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var agent: ProtoAgentKey {
+    get {_agent ?? ProtoAgentKey()}
+    set {_agent = newValue}
+  }
+  /// Returns true if `agent` has been explicitly set.
+  package var hasAgent: Bool {self._agent != nil}
+  /// Clears the value of `agent`. Subsequent reads from it will return its default value.
+  package mutating func clearAgent() {self._agent = nil}
+
+  package var tags: [ProtoAgentTag] = []
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -790,7 +861,7 @@ fileprivate nonisolated let _protobuf_package = "ced"
 
 nonisolated extension ProtoPeerHello: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".PeerHello"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}protocol_version\0\u{1}cluster\0\u{1}incarnation\0\u{1}member\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}protocol_version\0\u{1}cluster\0\u{1}incarnation\0\u{1}member\0\u{2}\u{10}link\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -802,6 +873,7 @@ nonisolated extension ProtoPeerHello: SwiftProtobuf.Message, SwiftProtobuf._Mess
       case 2: try { try decoder.decodeSingularBytesField(value: &self.cluster) }()
       case 3: try { try decoder.decodeSingularMessageField(value: &self._incarnation) }()
       case 4: try { try decoder.decodeSingularStringField(value: &self.member) }()
+      case 20: try { try decoder.decodeSingularEnumField(value: &self.link) }()
       default: break
       }
     }
@@ -824,6 +896,9 @@ nonisolated extension ProtoPeerHello: SwiftProtobuf.Message, SwiftProtobuf._Mess
     if !self.member.isEmpty {
       try visitor.visitSingularStringField(value: self.member, fieldNumber: 4)
     }
+    if self.link != .control {
+      try visitor.visitSingularEnumField(value: self.link, fieldNumber: 20)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -832,14 +907,19 @@ nonisolated extension ProtoPeerHello: SwiftProtobuf.Message, SwiftProtobuf._Mess
     if lhs.cluster != rhs.cluster {return false}
     if lhs._incarnation != rhs._incarnation {return false}
     if lhs.member != rhs.member {return false}
+    if lhs.link != rhs.link {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
 }
 
+nonisolated extension ProtoPeerHello.Link: SwiftProtobuf._ProtoNameProviding {
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0LINK_CONTROL\0\u{1}LINK_BULK\0")
+}
+
 nonisolated extension ProtoPeerMessage: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".PeerMessage"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}consensus\0\u{1}forward\0\u{3}forward_answer\0\u{3}report_request\0\u{1}report\0\u{2}\u{f}holding\0\u{1}observed\0\u{4}\u{9}calendar_seconds\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}consensus\0\u{1}forward\0\u{3}forward_answer\0\u{3}report_request\0\u{1}report\0\u{2}\u{f}holding\0\u{1}observed\0\u{4}\u{9}calendar_seconds\0\u{4}\u{a}tags_observed\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -934,6 +1014,19 @@ nonisolated extension ProtoPeerMessage: SwiftProtobuf.Message, SwiftProtobuf._Me
         }
       }()
       case 30: try { try decoder.decodeSingularSInt64Field(value: &self.calendarSeconds) }()
+      case 40: try {
+        var v: ProtoAgentTagsObservation?
+        var hadOneofValue = false
+        if let current = self.kind {
+          hadOneofValue = true
+          if case .tagsObserved(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.kind = .tagsObserved(v)
+        }
+      }()
       default: break
       }
     }
@@ -973,11 +1066,14 @@ nonisolated extension ProtoPeerMessage: SwiftProtobuf.Message, SwiftProtobuf._Me
       guard case .observed(let v)? = self.kind else { preconditionFailure() }
       try visitor.visitSingularMessageField(value: v, fieldNumber: 21)
     }()
-    case nil: break
+    default: break
     }
     if self.calendarSeconds != 0 {
       try visitor.visitSingularSInt64Field(value: self.calendarSeconds, fieldNumber: 30)
     }
+    try { if case .tagsObserved(let v)? = self.kind {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 40)
+    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1058,6 +1154,45 @@ nonisolated extension ProtoAgentObservation: SwiftProtobuf.Message, SwiftProtobu
     if lhs._agent != rhs._agent {return false}
     if lhs.accepted != rhs.accepted {return false}
     if lhs.refused != rhs.refused {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoAgentTagsObservation: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".AgentTagsObservation"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}agent\0\u{1}tags\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._agent) }()
+      case 2: try { try decoder.decodeRepeatedMessageField(value: &self.tags) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._agent {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    if !self.tags.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.tags, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: ProtoAgentTagsObservation, rhs: ProtoAgentTagsObservation) -> Bool {
+    if lhs._agent != rhs._agent {return false}
+    if lhs.tags != rhs.tags {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

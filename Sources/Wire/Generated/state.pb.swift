@@ -393,6 +393,14 @@ package nonisolated struct ProtoCommand: Sendable {
     set {kind = .revoke(newValue)}
   }
 
+  package var tagsLearned: ProtoTagsLearned {
+    get {
+      if case .tagsLearned(let v)? = kind {return v}
+      return ProtoTagsLearned()
+    }
+    set {kind = .tagsLearned(newValue)}
+  }
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package nonisolated enum OneOf_Kind: Equatable, Sendable {
@@ -418,6 +426,7 @@ package nonisolated struct ProtoCommand: Sendable {
     case activate(Data)
     case retire(Data)
     case revoke(ProtoRevoke)
+    case tagsLearned(ProtoTagsLearned)
 
   }
 
@@ -869,6 +878,44 @@ package nonisolated struct ProtoRevoke: Sendable {
     case `operator`(String)
 
   }
+
+  package init() {}
+}
+
+/// All tags that the agent has; those that it had before are forgotten.
+package nonisolated struct ProtoTagsLearned: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var agent: ProtoAgentKey {
+    get {_agent ?? ProtoAgentKey()}
+    set {_agent = newValue}
+  }
+  /// Returns true if `agent` has been explicitly set.
+  package var hasAgent: Bool {self._agent != nil}
+  /// Clears the value of `agent`. Subsequent reads from it will return its default value.
+  package mutating func clearAgent() {self._agent = nil}
+
+  package var tags: [ProtoAgentTag] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _agent: ProtoAgentKey? = nil
+}
+
+package nonisolated struct ProtoAgentTag: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var key: String = String()
+
+  package var value: String = String()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
 }
@@ -1456,7 +1503,7 @@ nonisolated extension ProtoMintedRequestID: SwiftProtobuf.Message, SwiftProtobuf
 
 nonisolated extension ProtoCommand: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Command"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}issue_operator\0\u{3}open_pairing_milliseconds\0\u{3}close_pairing\0\u{3}submit_pairing\0\u{3}approve_pairing\0\u{3}deny_pairing\0\u{1}unpair\0\u{3}edit_agent\0\u{3}reserve_anew\0\u{3}record_certificate\0\u{3}signing_failed\0\u{1}expire\0\u{4}\u{8}begin_rotation\0\u{3}abort_rotation\0\u{3}record_identity\0\u{3}member_holds\0\u{3}identity_confirmed\0\u{3}identity_removed\0\u{3}dialect_learned\0\u{1}activate\0\u{1}retire\0\u{2}\u{2}revoke\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}issue_operator\0\u{3}open_pairing_milliseconds\0\u{3}close_pairing\0\u{3}submit_pairing\0\u{3}approve_pairing\0\u{3}deny_pairing\0\u{1}unpair\0\u{3}edit_agent\0\u{3}reserve_anew\0\u{3}record_certificate\0\u{3}signing_failed\0\u{1}expire\0\u{4}\u{8}begin_rotation\0\u{3}abort_rotation\0\u{3}record_identity\0\u{3}member_holds\0\u{3}identity_confirmed\0\u{3}identity_removed\0\u{3}dialect_learned\0\u{1}activate\0\u{1}retire\0\u{2}\u{2}revoke\0\u{4}\u{a}tags_learned\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1720,6 +1767,19 @@ nonisolated extension ProtoCommand: SwiftProtobuf.Message, SwiftProtobuf._Messag
           self.kind = .revoke(v)
         }
       }()
+      case 40: try {
+        var v: ProtoTagsLearned?
+        var hadOneofValue = false
+        if let current = self.kind {
+          hadOneofValue = true
+          if case .tagsLearned(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.kind = .tagsLearned(v)
+        }
+      }()
       default: break
       }
     }
@@ -1818,6 +1878,10 @@ nonisolated extension ProtoCommand: SwiftProtobuf.Message, SwiftProtobuf._Messag
     case .revoke?: try {
       guard case .revoke(let v)? = self.kind else { preconditionFailure() }
       try visitor.visitSingularMessageField(value: v, fieldNumber: 30)
+    }()
+    case .tagsLearned?: try {
+      guard case .tagsLearned(let v)? = self.kind else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 40)
     }()
     case nil: break
     }
@@ -2509,6 +2573,80 @@ nonisolated extension ProtoRevoke: SwiftProtobuf.Message, SwiftProtobuf._Message
   package static func ==(lhs: ProtoRevoke, rhs: ProtoRevoke) -> Bool {
     if lhs.target != rhs.target {return false}
     if lhs.reason != rhs.reason {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoTagsLearned: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".TagsLearned"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}agent\0\u{1}tags\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularMessageField(value: &self._agent) }()
+      case 2: try { try decoder.decodeRepeatedMessageField(value: &self.tags) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    try { if let v = self._agent {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 1)
+    } }()
+    if !self.tags.isEmpty {
+      try visitor.visitRepeatedMessageField(value: self.tags, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: ProtoTagsLearned, rhs: ProtoTagsLearned) -> Bool {
+    if lhs._agent != rhs._agent {return false}
+    if lhs.tags != rhs.tags {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoAgentTag: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".AgentTag"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}key\0\u{1}value\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.key) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.value) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.key.isEmpty {
+      try visitor.visitSingularStringField(value: self.key, fieldNumber: 1)
+    }
+    if !self.value.isEmpty {
+      try visitor.visitSingularStringField(value: self.value, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: ProtoAgentTag, rhs: ProtoAgentTag) -> Bool {
+    if lhs.key != rhs.key {return false}
+    if lhs.value != rhs.value {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

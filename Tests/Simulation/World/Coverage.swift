@@ -18,6 +18,7 @@ package enum Happening: Int, CaseIterable, Sendable {
     case pairingsApproved, pairingsDenied
     case rotationsActivated, rotationsAborted, identitiesConfirmed, identitiesRemoved, identitiesRetired
     case certificatesRevoked, revokedTurnedAway
+    case tagsLearned
     case agentsOff, agentAnswersLost, identitiesTurnedAway, presentationsCorrected
     case truncatedLogs, damagedJournalsRefused, promisesAcrossRestarts, effectsPastTheirLease
 

@@ -13,6 +13,7 @@ package struct SimulatedAgent: Sendable {
     package let key: AgentKey
     package let dialect: AgentDialect
     package var trusts: [SerialNumber]
+    var tags = AgentTags.none
     /// Nobody answers before this.
     var offUntil = TrueTime.zero
 
@@ -124,6 +125,13 @@ extension World {
             guard agents[agent].trusts.contains(identity) else {
                 refused.append(identity)
                 continue
+            }
+            // Some of them ask for its capabilities, and now and then somebody has given it other tags.
+            if (choice >> 32) % 6 == 0 {
+                if (choice >> 40) % 2 == 0 {
+                    agents[agent].tags = AgentTags(keepingOf: .object([.init("role", .integer(Int64((choice >> 48) % 5)))]))
+                }
+                return try give(.event(.tagsObserved(record.key, agents[agent].tags)), to: members[place], process)
             }
             guard !refused.isEmpty else { return }
             coverage.note(.presentationsCorrected)

@@ -271,6 +271,7 @@ extension World {
                 try checks.uniqueSerials.releases(serial, bytes, certified: SimulatedCertificate(bytes: bytes)?.serial)
             case .identityConfirmed: coverage.note(.identitiesConfirmed)
             case .identityRemoved: coverage.note(.identitiesRemoved)
+            case .tagsLearned: coverage.note(.tagsLearned)
             case .activate: coverage.note(.rotationsActivated)
             case .retire(let serial): coverage.note(state.identity(serial)?.phase == .aborted ? .rotationsAborted : .identitiesRetired)
             default: break
@@ -321,7 +322,7 @@ extension World {
             default: break
             }
             if !isPreVote { checks.monotoneCounters.said(machine.id, message.term) }
-        case .forwardAnswer, .reportRequest, .report, .holding, .observed: break
+        case .forwardAnswer, .reportRequest, .report, .holding, .observed, .tagsObserved: break
         }
     }
 
@@ -395,6 +396,7 @@ extension World {
         case .reportRequest(let number): "report request \(number)"
         case .report(let number, _): "report \(number)"
         case .holding(let serials): "holding \(serials)"
+        case .tagsObserved(let agent, let tags): "\(agent.name) has tags \(tags.json.canonicalText)"
         case .observed(let observation): "observed \(observation.agent.name) accept \(observation.accepted), refuse \(observation.refused)"
         }
     }
@@ -426,6 +428,7 @@ extension World {
         case .identityConfirmed(let agent, let serial, let refused): "\(agent.name) confirmed \(serial), refused \(refused)"
         case .identityRemoved(let agent, let serial): "\(agent.name) forgot \(serial)"
         case .dialectLearned(let agent, let dialect): "\(agent.name) speaks \(dialect.rawValue)"
+        case .tagsLearned(let agent, let tags): "\(agent.name) has tags \(tags.json.canonicalText)"
         case .activate(let serial): "activate \(serial)"
         case .retire(let serial): "retire \(serial)"
         }
