@@ -1,8 +1,8 @@
 // Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
 
 // The links to the other members on 7446. Each ordered pair has a connection of its own: a member sends on what it dialled and reads on
-// what it accepted, so that a connection that only one side believes in costs one direction and heals by itself. Both sides begin with a
-// PeerHello; cluster, incarnation, version and the certificate's role must agree before anything else is said or heard.
+// what it accepted, so that a connection that only one side believes in costs one direction and heals by itself. Who may be there is
+// PeerGreeting's business; a connection that was opened for bulk is handed to the BulkServer.
 // Promises: everything happens on the peer loop; what cannot be sent now is dropped, for whoever said it says it again. What messages mean
 // is the member's business.
 
@@ -49,9 +49,11 @@ package final class PeerLinks: PeerSending {
         return limits
     }()
 
-    private let credentials: Credentials
+    private let greeting: PeerGreeting
+    private let bulk: BulkServer?
+    private let others: [Other]
     private let dialFrom: String?
-    private let loop: any EventLoop
+    let loop: any EventLoop
     private let deliver: @Sendable (PeerMessage, MemberID) -> Void
     private let log: @Sendable (LogRecord) -> Void
     private let state: NIOLoopBoundBox<State>
@@ -59,11 +61,14 @@ package final class PeerLinks: PeerSending {
     /// - Parameters:
     ///   - deliver: a message and who sent it; called on the loop.
     ///   - log: called on the loop.
+    ///   - bulk: serves the others' bulk connections; nil: they are turned away.
     package init(
-        credentials: Credentials, others: [Other], dialFrom: String?, loop: any EventLoop,
+        credentials: Credentials, others: [Other], dialFrom: String?, loop: any EventLoop, bulk: BulkServer? = nil,
         deliver: @escaping @Sendable (PeerMessage, MemberID) -> Void, log: @escaping @Sendable (LogRecord) -> Void
     ) {
-        self.credentials = credentials
+        greeting = PeerGreeting(credentials, others: others.map(\.id))
+        self.bulk = bulk
+        self.others = others
         self.dialFrom = dialFrom
         self.loop = loop
         self.deliver = deliver
@@ -73,8 +78,8 @@ package final class PeerLinks: PeerSending {
 
     /// Accepts other members' connections. Throws `ListenFailure`.
     package func listen(at address: HostPort) async throws -> Int {
-        let identity = credentials.identity
-        let policy = policy(expecting: nil)
+        let identity = greeting.credentials.identity
+        let policy = greeting.policy(expecting: nil)
         let listener = try await FramedPeerListener.start(
             at: .tcp(host: address.host, port: address.port), tls: { TLSServer(identity: identity, clients: .required(policy)) },
             limits: Self.limits, on: loop,
@@ -84,6 +89,11 @@ package final class PeerLinks: PeerSending {
         let port = listener.port ?? address.port
         try await loop.submit { self.state.value.listener = listener }.get()
         return port
+    }
+
+    /// The way to what is large at the others.
+    package func bulkLinks(on loop: any EventLoop) -> BulkLinks {
+        BulkLinks(greeting: greeting, others: others, dialFrom: dialFrom, loop: loop)
     }
 
     /// Dials all others, and each again whenever its link is lost.
@@ -122,7 +132,7 @@ package final class PeerLinks: PeerSending {
         let id = link.other.id
         FramedPeerDialer.dial(
             host: link.other.address.host, port: link.other.address.port, from: dialFrom,
-            tls: TLSClient(identity: credentials.identity, policy: policy(expecting: id)), limits: Self.limits, on: loop,
+            tls: TLSClient(identity: greeting.credentials.identity, policy: greeting.policy(expecting: id)), limits: Self.limits, on: loop,
             events: FramedPeerEvents(
                 onConnect: { self.dialled($0, id) }, onFrame: { self.answered($1, on: $0, id) },
                 onClose: { self.down($0, id, reason: $1) },
@@ -137,7 +147,7 @@ package final class PeerLinks: PeerSending {
         guard let link = state.value.outgoing[id], !state.value.isClosed else { return connection.close() }
         link.isDialling = false
         link.connection = connection
-        connection.send(ByteBuffer(bytes: credentials.hello.encoded()))
+        connection.send(greeting.hello(for: .control))
     }
 
     /// The other side's hello; it says nothing more on this connection.
@@ -147,8 +157,8 @@ package final class PeerLinks: PeerSending {
             link.problem = "it sent a frame on a connection on which it has nothing to say"
             return connection.close()
         }
-        do throws(HelloRefusal) {
-            try check(frame, of: connection, expecting: id)
+        do throws(PeerGreeting.Refusal) {
+            _ = try greeting.check(frame, of: connection, expecting: id)
         } catch {
             link.problem = error.description
             return connection.close()
@@ -206,13 +216,17 @@ package final class PeerLinks: PeerSending {
     private func accepted(_ connection: FramedConnection) {
         guard !state.value.isClosed else { return connection.close() }
         state.value.incoming[ObjectIdentifier(connection)] = Incoming(connection: connection, member: nil)
-        connection.send(ByteBuffer(bytes: credentials.hello.encoded()))
+        connection.send(greeting.hello(for: .control))
     }
 
     private func received(_ frame: ByteBuffer, on connection: FramedConnection) {
         let key = ObjectIdentifier(connection)
         guard let incoming = state.value.incoming[key] else { return }
         guard let member = incoming.member else { return greeted(frame, on: connection, key) }
+        if incoming.link == .bulk {
+            if let problem = bulk?.received(frame, on: connection) { refuse(connection, problem) }
+            return
+        }
         do throws(WireFailure) {
             deliver(try PeerMessage(decoding: Array(frame.readableBytesView)), member)
         } catch {
@@ -221,23 +235,26 @@ package final class PeerLinks: PeerSending {
     }
 
     private func greeted(_ frame: ByteBuffer, on connection: FramedConnection, _ key: ObjectIdentifier) {
-        let member: MemberID
-        do throws(HelloRefusal) {
-            member = try check(frame, of: connection, expecting: nil)
+        let hello: PeerHello
+        do throws(PeerGreeting.Refusal) {
+            hello = try greeting.check(frame, of: connection, expecting: nil)
         } catch {
             return refuse(connection, error.description)
         }
+        if hello.link == .bulk, bulk == nil { return refuse(connection, "this member serves no bulk connections") }
         // It would not have dialled again if the earlier connection were of use to it.
-        for (earlier, incoming) in state.value.incoming where incoming.member == member {
+        for (earlier, incoming) in state.value.incoming where incoming.member == hello.member && incoming.link == hello.link {
             state.value.incoming[earlier] = nil
+            bulk?.lost(incoming.connection)
             incoming.connection.close()
         }
-        state.value.incoming[key] = Incoming(connection: connection, member: member)
+        state.value.incoming[key] = Incoming(connection: connection, member: hello.member, link: hello.link)
     }
 
     private func refuse(_ connection: FramedConnection, _ reason: String) {
         reject(connection.peer.remoteAddress, reason)
         state.value.incoming[ObjectIdentifier(connection)] = nil
+        bulk?.lost(connection)
         connection.close()
     }
 
@@ -251,46 +268,7 @@ package final class PeerLinks: PeerSending {
 
     private func lost(_ connection: FramedConnection, reason: String) {
         state.value.incoming[ObjectIdentifier(connection)] = nil
-    }
-
-    // MARK: Who it is
-
-    private struct HelloRefusal: Error, CustomStringConvertible {
-        let description: String
-        init(_ description: String) { self.description = description }
-    }
-
-    @discardableResult
-    private func check(
-        _ frame: ByteBuffer, of connection: FramedConnection, expecting expected: MemberID?
-    ) throws(HelloRefusal) -> MemberID {
-        let hello: PeerHello
-        do throws(WireFailure) {
-            hello = try PeerHello(decoding: Array(frame.readableBytesView))
-        } catch {
-            throw HelloRefusal("its first frame is no hello: \(error)")
-        }
-        let ours = credentials.hello
-        guard hello.protocolVersion == ours.protocolVersion else {
-            throw HelloRefusal("it speaks version \(hello.protocolVersion) of the peer protocol, this member \(ours.protocolVersion)")
-        }
-        guard hello.cluster == ours.cluster else { throw HelloRefusal("it belongs to another cluster, \(hello.cluster)") }
-        guard hello.incarnation == ours.incarnation else {
-            throw HelloRefusal("it belongs to another incarnation of this cluster (\(hello.incarnation.counter))")
-        }
-        guard connection.peer.role == .member(cluster: "\(ours.cluster)", id: hello.member.name) else {
-            throw HelloRefusal("it says it is member \(hello.member), its certificate says \(connection.peer)")
-        }
-        guard hello.member != ours.member else { throw HelloRefusal("it has this member's own id, \(hello.member)") }
-        guard state.value.outgoing[hello.member] != nil else { throw HelloRefusal("this cluster has no member \(hello.member)") }
-        if let expected, hello.member != expected { throw HelloRefusal("it is member \(hello.member)") }
-        return hello.member
-    }
-
-    /// The validity of certificates is not looked at here: a wrong clock must not cost the quorum.
-    private func policy(expecting id: MemberID?) -> TrustPolicy {
-        .members(
-            of: "\(credentials.hello.cluster)", roots: [credentials.clusterCA], id: id?.name, validity: .unchecked)
+        bulk?.lost(connection)
     }
 
     // MARK: State of the loop
@@ -314,6 +292,7 @@ package final class PeerLinks: PeerSending {
         let connection: FramedConnection
         /// Nil until its hello was heard.
         var member: MemberID?
+        var link = PeerHello.Link.control
     }
 
     private final class State {
