@@ -47,16 +47,7 @@ package enum AgentFiles {
 
     /// The names in a directory, sorted; none if it cannot be read.
     package static func names(in path: String) -> [String] {
-        guard let stream = opendir(path) else { return [] }
-        defer { closedir(stream) }
-        var names: [String] = []
-        while let entry = readdir(stream) {
-            let name = withUnsafePointer(to: &entry.pointee.d_name) {
-                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-            }
-            if name != ".", name != ".." { names.append(name) }
-        }
-        return names.sorted()
+        do { return try DirectoryListing.names(in: path) } catch { return [] }
     }
 
     /// Seconds since 1970; nil if there is no such file.

@@ -24,6 +24,8 @@ package enum Limits {
     package static let pairingClientSeconds = 660
     /// Hosts dialled at once by one call (14.1, `max_parallel`).
     package static let parallelHosts = 64
+    /// Requests that the API answers at once (14.1, `api_max_children`).
+    package static let apiRequests = 64
     /// Connections that an agent handles at once (9.3, `max_children`).
     package static let agentConnections = 256
     /// Addresses in an agent's rate limiter (9.4).

@@ -22,14 +22,18 @@ package final class Slots: Sendable {
 
     package init(limit: Int) { state = Mutex(State(free: limit)) }
 
-    /// In the order of asking. False: none became free in time, or the task was cancelled. What was taken must be given back.
-    package func take(patience: Duration) async -> Bool {
-        let isFree = state.withLock { state in
+    /// False: none is free.
+    package func takeNow() -> Bool {
+        state.withLock { state in
             guard state.free > 0, state.waiting.isEmpty else { return false }
             state.free -= 1
             return true
         }
-        if isFree { return true }
+    }
+
+    /// In the order of asking. False: none became free in time, or the task was cancelled. What was taken must be given back.
+    package func take(patience: Duration) async -> Bool {
+        if takeNow() { return true }
         return await withTaskGroup(of: Bool.self) { group in
             group.addTask { await self.wait() }
             group.addTask {

@@ -30,6 +30,7 @@ struct DevPlan: Sendable {
             peer_listen = 127.0.0.1:\(peer)
             control_socket = \(socket)
             dial_from = \(dialFrom)
+            runs_directory = \(directory)/runs
 
             """
         }

@@ -243,26 +243,6 @@ struct PortsCommandTests {
     }
 }
 
-/// An agent that is registered and answers with what a test says.
-private struct PlayedAgent {
-    let port: Int
-    private let listener: HTTPListener
-
-    init(_ open: OpenPorts, name: String, _ answer: @escaping @Sendable (HTTPRequest) -> JSONValue) async throws {
-        let identity = try open.pki.identity(.agent, name)
-        let policy = TrustPolicy.fleet(roots: [open.pki.fleetCA.certificate])
-        let configuration = HTTPListenerConfiguration(
-            address: .tcp(host: "127.0.0.1", port: 0), tls: { TLSServer(identity: identity, clients: .optional(policy)) })
-        listener = try await HTTPListener.start(configuration, on: MultiThreadedEventLoopGroup.singleton) { request, writer in
-            await writer.send(HTTPResponse(status: 200, json: answer(request).bytes))
-        }
-        port = try #require(listener.port)
-        try await open.pair(name, port: UInt16(truncatingIfNeeded: port))
-    }
-
-    func stop() async { await listener.stop(drain: .zero) }
-}
-
 extension OpenPorts {
     /// A directory as `issue-operator` leaves it.
     fileprivate func write(_ identity: TLSIdentity, ca: SmallPKI, as name: String) throws -> String {

@@ -10,6 +10,7 @@ import CoordinatorCore
 import CtrlExec
 import DispatcherState
 import Foundation
+import Hooks
 import Logging
 import NIOCore
 import NIOPosix
@@ -180,7 +181,12 @@ actor SmallFront: MemberFront {
         }
     }
 
-    func read(_ consistency: ReadConsistency, timeout: TimeSpan) -> DispatcherState? { hasLeader || consistency == .stale ? state : nil }
+    /// How often somebody has read.
+    private(set) var reads = 0
+    func read(_ consistency: ReadConsistency, timeout: TimeSpan) -> DispatcherState? {
+        reads += 1
+        return hasLeader || consistency == .stale ? state : nil
+    }
     func appliedState() -> DispatcherState { state }
 
     func reports(timeout: TimeSpan) -> [MemberReport] {
@@ -228,10 +234,23 @@ struct OpenPorts {
     let front: SmallFront
     let ports: Ports
     let socketPath: String
+    let records: RunRecords
     private let directory: URL
 
-    static func with<Value>(_ body: (OpenPorts) async throws -> Value) async throws -> Value {
-        let open = try await OpenPorts()
+    /// What a test wants otherwise than usual.
+    struct Wishes: Sendable {
+        /// The auth hook's script, with the test's directory as working directory; nil: none.
+        var hook: String?
+        var hookSeconds = 30
+        var policy = HookPolicy()
+        var apiIdentity: TLSIdentity?
+        var apiRequests = 64
+        /// What the other members say when they are asked for a record.
+        var elsewhere = RunFinding.absent
+    }
+
+    static func with<Value>(_ wishes: Wishes = Wishes(), _ body: (OpenPorts) async throws -> Value) async throws -> Value {
+        let open = try await OpenPorts(wishes)
         do {
             let value = try await body(open)
             await open.close()
@@ -242,23 +261,39 @@ struct OpenPorts {
         }
     }
 
-    private init() async throws {
+    private init(_ wishes: Wishes) async throws {
         pki = try SmallPKI()
         front = try SmallFront(pki)
         directory = FileManager.default.temporaryDirectory.appending(path: "ced-ports-\(UUID().uuidString.prefix(8))")
         try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
         socketPath = directory.appending(path: "ced.sock").path
+        records = RunRecords(directory: directory.appending(path: "runs").path, log: { _ in }, now: wallClockSeconds)
+        var policy = wishes.policy
+        if let script = wishes.hook {
+            let hook = directory.appending(path: "hook").path
+            let text = "#!/bin/sh\ncd \(directory.path) || exit 99\n\(script)\n"
+            guard FileManager.default.createFile(atPath: hook, contents: Data(text.utf8), attributes: [.posixPermissions: 0o755]) else {
+                throw Surprise("the hook could not be written")
+            }
+            policy.hook = AuthHook(path: hook, timeoutSeconds: wishes.hookSeconds)
+        }
         ports = try await Ports.start(
             front: front, identity: try pki.identity(.member, "a", serial: 1), clusterRoots: [pki.clusterCA.certificate],
             configuration: PortsConfiguration(
                 operations: .tcp(host: "127.0.0.1", port: 0), pairing: .tcp(host: "127.0.0.1", port: 0),
                 api: .tcp(host: "127.0.0.1", port: 0), controlSocket: .unix(path: socketPath, mode: 0o660, group: nil),
-                agentLink: AgentLinkConfiguration(readTimeoutSeconds: 5), version: "0.1.0"),
-            group: MultiThreadedEventLoopGroup.singleton, logger: quiet, revocations: front.revocations)
+                agentLink: AgentLinkConfiguration(readTimeoutSeconds: 5), version: "0.1.0",
+                hooks: policy, apiIdentity: wishes.apiIdentity, apiRequests: wishes.apiRequests),
+            runs: RunBook(records: records, others: OtherMembers(finding: wishes.elsewhere)),
+            group: MultiThreadedEventLoopGroup.singleton, logger: quiet, revocations: front.revocations,
+            observeTags: { [front] agent, tags in
+                Task { await front.apply(.tagsLearned(agent, tags), by: .leader) }
+            })
     }
 
     private func close() async {
         await ports.stop(drain: .seconds(1))
+        await records.close()
         // A directory of the test's own below the temporary one; what is left of it does no harm.
         try? FileManager.default.removeItem(at: directory)
     }
@@ -297,14 +332,28 @@ struct OpenPorts {
             with: .tcp(host: "127.0.0.1", port: try #require(ports.operations.port)))
     }
 
-    func askPlainly(_ method: String, _ path: String, on endpoint: Transport.Endpoint, _ body: JSONValue? = nil) async throws -> HTTPReply {
+    func askPlainly(
+        _ method: String, _ path: String, on endpoint: Transport.Endpoint, _ body: JSONValue? = nil, headers: [HTTPHeader] = []
+    ) async throws -> HTTPReply {
         try await OneRequestClient(group: MultiThreadedEventLoopGroup.singleton, tls: nil).exchange(
-            OutgoingRequest(method: method, path: path, body: body?.bytes), with: endpoint)
+            OutgoingRequest(method: method, path: path, headers: headers, body: body?.bytes), with: endpoint)
+    }
+    func write(_ name: String, _ text: String) throws { try Data(text.utf8).write(to: URL(filePath: path(name))) }
+    /// What a script of this test has written; nil: nothing.
+    func text(_ name: String) -> String? {
+        // Nil is what a test asks for.
+        try? String(contentsOfFile: path(name), encoding: .utf8)
     }
     /// Below the directory of this test, which goes with it.
     func path(_ name: String) -> String { directory.appending(path: name).path }
     var socket: Transport.Endpoint { .unix(path: socketPath) }
     var api: Transport.Endpoint { .tcp(host: "127.0.0.1", port: ports.api.port ?? 0) }
+}
+
+/// In a cluster that is one member only, the others are said.
+private struct OtherMembers: RunSeeking {
+    let finding: RunFinding
+    func seek(_ reqid: Reqid, patience: Duration) async -> RunFinding { finding }
 }
 
 extension HTTPReply {

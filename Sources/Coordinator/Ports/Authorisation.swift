@@ -32,6 +32,8 @@ package enum Authorisation: Hashable, Sendable {
     case allowed(Principal?)
     /// An operator by its certificate; whether the certificate still stands is in the replicated state.
     case ifOperatorStands(OperatorName, SerialNumber)
+    /// On 7445 nobody is known: the auth hook decides.
+    case ifHookAllows
     case refused(status: Int, String)
 
     /// - Parameters:
@@ -43,8 +45,7 @@ package enum Authorisation: Hashable, Sendable {
         _ caller: PortCaller, route: Route?, port: Port, cluster: ClusterID, owner: UInt32, group: UInt32? = nil
     ) -> Authorisation {
         if let route, route.roles.contains(.anybody) { return .allowed(nil) }
-        // 7445 denies everything but health until a hook is configured, in ctrl-exec's words (protocol page, 12).
-        guard port != .api else { return .refused(status: 403, "no auth hook configured") }
+        guard port != .api else { return .ifHookAllows }
         switch caller {
         case .nobody:
             return .refused(status: 401, "no certificate: present an operator's certificate (made by: ced issue-operator NAME --out DIR)")

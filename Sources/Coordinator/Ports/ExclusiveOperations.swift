@@ -85,7 +85,7 @@ extension PortFront {
             guard let member = MemberID(text) else { throw BadRequest("'\(text)' is not a member's name") }
             return .transfer(to: member)
         case .health, .ready, .leader, .revocations, .revoke, .rotation, .status, .agents, .pairingRequests, .operators, .run, .ping,
-            .capabilities, .result:
+            .capabilities, .result, .discovery, .runStatus, .apiIndex, .openAPI, .liveOpenAPI:
             throw BadRequest("not an exclusive operation")
         }
     }

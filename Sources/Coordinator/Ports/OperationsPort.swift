@@ -68,7 +68,7 @@ extension PortRequest {
             }
         self.init(
             method: request.method, path: request.path, headers: request.headers.map { PortResponse.Header($0.name, $0.value) },
-            body: request.body, caller: caller)
+            body: request.body, caller: caller, source: request.remoteAddress.ip ?? "127.0.0.1")
     }
 }
 

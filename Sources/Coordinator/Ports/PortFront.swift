@@ -10,6 +10,7 @@ import CtrlExec
 import DispatcherState
 import Logging
 import PKI
+import Platform
 
 /// A request whose caller the transport has verified.
 package struct PortRequest: Sendable {
@@ -18,8 +19,14 @@ package struct PortRequest: Sendable {
     package var headers: [PortResponse.Header]
     package var body: [UInt8]
     package var caller: PortCaller
+    /// The address it came from; on the control socket, this host.
+    package var source: String
 
-    package init(method: String, path: String, headers: [PortResponse.Header] = [], body: [UInt8] = [], caller: PortCaller) {
+    package init(
+        method: String, path: String, headers: [PortResponse.Header] = [], body: [UInt8] = [], caller: PortCaller,
+        source: String = "127.0.0.1"
+    ) {
+        self.source = source
         self.method = method
         self.path = path
         self.headers = headers
@@ -73,12 +80,19 @@ package struct PortFront: Sendable {
     let group: @Sendable () -> UInt32?
     let version: String
     let served: ServedOnce
+    let hooks: HookPolicy
+    let runs: RunBook
+    /// Requests on 7445, health apart, that are being answered.
+    let apiSlots: Slots
     let logger: Logger
 
     package init(
         member: any MemberFront, agents: AgentCaller, cluster: ClusterID, owner: UInt32, group: @escaping @Sendable () -> UInt32? = { nil },
-        version: String, logger: Logger
+        version: String, hooks: HookPolicy, runs: RunBook, apiRequests: Int, logger: Logger
     ) {
+        self.hooks = hooks
+        self.runs = runs
+        apiSlots = Slots(limit: apiRequests)
         self.group = group
         self.member = member
         self.agents = agents
@@ -100,11 +114,11 @@ package struct PortFront: Sendable {
         }
         let glance = await member.glance()
         if glance.isReady { served.mark() }
-        var response = await answer(request, on: port, glance: glance)
+        var response = await boundedAnswer(request, on: port, glance: glance)
         if !Routes.isHealth(request.path) {
             let line = LogLine(
-                "api-request", ("METHOD", request.method), ("PATH", request.path), ("PORT", port.rawValue), ("USER", request.caller),
-                ("STATUS", response.status), ("REQUEST", response.body["request_id"]?.scalarText))
+                "api-request", ("METHOD", request.method), ("PATH", request.path), ("PORT", port.rawValue), ("PEER", request.source),
+                ("USER", request.caller), ("STATUS", response.status), ("REQUEST", response.body["request_id"]?.scalarText))
             // Reads may be polled.
             logger.log(level: request.method == "GET" && response.status < 400 ? .debug : .info, "\(line)")
         }
@@ -119,6 +133,17 @@ package struct PortFront: Sendable {
         ]
     }
 
+    /// `api_max_children`: whoever may reach 7445 may start hooks and scripts.
+    private func boundedAnswer(_ request: PortRequest, on port: Port, glance: MemberGlance) async -> PortResponse {
+        guard port == .api else { return await answer(request, on: port, glance: glance) }
+        guard apiSlots.takeNow() else {
+            logger.warning("\(LogLine("api-overload", ("PEER", request.source)))")
+            return .failure(503, "service unavailable", detail: "too many concurrent requests")
+        }
+        defer { apiSlots.give() }
+        return await answer(request, on: port, glance: glance)
+    }
+
     private func answer(_ request: PortRequest, on port: Port, glance: MemberGlance) async -> PortResponse {
         let found = Routes.find(method: request.method, path: request.path, on: port)
         let principal: Principal?
@@ -126,6 +151,9 @@ package struct PortFront: Sendable {
         case .refused(let status, let reason):
             return refusal(status, reason, request, on: port)
         case .allowed(let known): principal = known
+        case .ifHookAllows:
+            if let denial = await denialOfApi(request) { return denial }
+            principal = nil
         case .ifOperatorStands(let name, let serial):
             switch await standing(of: name, serial) {
             case .some(true): principal = .operatorCertificate(name, serial)
@@ -146,7 +174,7 @@ package struct PortFront: Sendable {
                 guard served.isMarked || route.endpoint == .status else {
                     return .failure(503, "not ready", detail: "member \(glance.member) has not yet heard from a leader since it started")
                 }
-                return try await shared(route.endpoint, parameter: parameter, request)
+                return try await shared(route.endpoint, parameter: parameter, request, on: port)
             case .exclusive:
                 guard let principal else { return .failure(403, "not allowed") }
                 return try await exclusive(route.endpoint, parameter: parameter, request, principal: principal)
@@ -159,8 +187,7 @@ package struct PortFront: Sendable {
     private func refusal(_ status: Int, _ reason: String, _ request: PortRequest, on port: Port) -> PortResponse {
         logger.warning(
             "\(LogLine("api-deny", ("METHOD", request.method), ("PATH", request.path), ("PORT", port.rawValue), ("REASON", reason)))")
-        let response = PortResponse.failure(status, reason)
-        return port == .api ? PortResponse(status, response.body.with(["code": .integer(1)])) : response
+        return .failure(status, reason)
     }
 
     /// Whether this certificate is the one on record for the operator; nil if this member cannot know. An operator of whom this member

@@ -21,13 +21,22 @@ package struct PortsConfiguration: Sendable {
     package var controlSocket: ListenAddress
     package var agentLink: AgentLinkConfiguration
     package var version: String
+    package var hooks: HookPolicy
+    /// 7445 speaks TLS with this; nil: plain HTTP.
+    package var apiIdentity: TLSIdentity?
+    /// Requests on 7445 that are answered at one time (`api_max_children`).
+    package var apiRequests: Int
     /// The uid as which the member runs.
     package var owner: UInt32
 
     package init(
         operations: ListenAddress, pairing: ListenAddress, api: ListenAddress, controlSocket: ListenAddress,
-        agentLink: AgentLinkConfiguration, version: String, owner: UInt32 = getuid()
+        agentLink: AgentLinkConfiguration, version: String, hooks: HookPolicy = HookPolicy(), apiIdentity: TLSIdentity? = nil,
+        apiRequests: Int = Limits.apiRequests, owner: UInt32 = getuid()
     ) {
+        self.hooks = hooks
+        self.apiIdentity = apiIdentity
+        self.apiRequests = apiRequests
         self.operations = operations
         self.pairing = pairing
         self.api = api
@@ -64,12 +73,13 @@ package final class Ports: Sendable {
     /// - Parameters:
     ///   - identity: the member's certificate, which 7443 presents.
     ///   - clusterRoots: the cluster CA.
+    ///   - runs: the records that this member keeps, and the way to the others'.
     ///   - revocations: whoever is on it is let in nowhere.
     ///   - observe: told when an agent let another identity in than the state says.
     ///   - observeTags: told the tags of every agent that gave its capabilities.
     package static func start(
         front: any MemberFront, identity: TLSIdentity, clusterRoots: [Certificate], configuration: PortsConfiguration,
-        group: any EventLoopGroup, logger: Logger, revocations: RevocationList = RevocationList(),
+        runs: RunBook, group: any EventLoopGroup, logger: Logger, revocations: RevocationList = RevocationList(),
         observe: @escaping @Sendable (AgentObservation) -> Void = { _ in },
         observeTags: @escaping @Sendable (AgentKey, AgentTags) -> Void = { _, _ in }
     ) async throws -> Ports {
@@ -83,7 +93,8 @@ package final class Ports: Sendable {
                 isRevoked: { revocations.contains($0) }, identity: { serial in try front.dispatcherIdentity(serial) }))
         let portFront = PortFront(
             member: front, agents: agents, cluster: state.genesis.cluster, owner: configuration.owner,
-            group: { [socket = configuration.controlSocket] in groupThatMayWrite(socket) }, version: configuration.version, logger: logger)
+            group: { [socket = configuration.controlSocket] in groupThatMayWrite(socket) }, version: configuration.version,
+            hooks: configuration.hooks, runs: runs, apiRequests: configuration.apiRequests, logger: logger)
         let presented = PresentedIdentity(state)
         let pairingPort = PairingPort(member: front, logger: logger)
 
@@ -110,7 +121,9 @@ package final class Ports: Sendable {
             PairingPort.configuration(
                 configuration.pairing, identity: { try front.dispatcherIdentity(presented.serial()) }, logger: logger),
             { await pairingPort.handle($0, $1) })
-        let api = try await open(ApiPort.configuration(configuration.api, logger: logger), as: .api, portFront.handler(on: .api))
+        let api = try await open(
+            ApiPort.configuration(configuration.api, identity: configuration.apiIdentity, logger: logger), as: .api,
+            portFront.handler(on: .api))
         let controlSocket = try await open(
             OperationsPort.controlSocket(configuration.controlSocket, logger: logger), as: .controlSocket,
             portFront.handler(on: .controlSocket))

@@ -10,7 +10,7 @@ package enum Port: String, Hashable, Sendable, CaseIterable {
     case operations
     /// The unix socket on the member's host.
     case controlSocket = "control-socket"
-    /// 7445, plain HTTP for load balancers; ctrl-exec's own API once a hook is configured.
+    /// 7445: health for load balancers, and ctrl-exec's own API behind the auth hook.
     case api
 }
 
@@ -21,6 +21,8 @@ package enum CallerRole: String, Hashable, Sendable, CaseIterable {
     case `operator`
     /// Root, the user as whom the member runs, or the control socket's group, on its own host.
     case localUser = "local-user"
+    /// Whoever the auth hook lets in; nobody until there is one, unless the configuration says otherwise.
+    case hooked
 }
 
 package struct Route: Hashable, Sendable {
@@ -62,6 +64,7 @@ package struct Route: Hashable, Sendable {
 package enum RouteName: String, Hashable, Sendable, CaseIterable {
     case health, ready, leader
     case status, agents, pairingRequests, operators, run, ping, capabilities, result
+    case discovery, runStatus, apiIndex, openAPI, liveOpenAPI
     case rotation, beginRotation, abortRotation, revocations, revoke
     case issueOperator, pairingMode, approvePairing, denyPairing, editAgent, unpair, transfer
 }
@@ -78,6 +81,8 @@ package enum Routes {
             Route("POST", "/v1/ping", .shared, .ping),
             Route("POST", "/v1/capabilities", .shared, .capabilities),
             Route("POST", "/v1/result/{reqid}", .shared, .result),
+            Route("POST", "/v1/discovery", .shared, .discovery),
+            Route("GET", "/v1/runs/{reqid}", .shared, .runStatus),
             Route("GET", "/v1/rotation", .shared, .rotation),
             Route("POST", "/v1/rotation", .exclusive, .beginRotation),
             Route("DELETE", "/v1/rotation", .exclusive, .abortRotation),
@@ -90,6 +95,16 @@ package enum Routes {
             Route("POST", "/v1/agents/{name}", .exclusive, .editAgent),
             Route("DELETE", "/v1/agents/{name}", .exclusive, .unpair),
             Route("POST", "/v1/transfer", .exclusive, .transfer),
+        ]
+        + [
+            Route(api: "GET", "/", .apiIndex),
+            Route(api: "GET", "/openapi.json", .openAPI),
+            Route(api: "GET", "/openapi-live.json", .liveOpenAPI),
+            Route(api: "POST", "/ping", .ping),
+            Route(api: "POST", "/run", .run),
+            Route(api: "GET", "/discovery", .discovery),
+            Route(api: "POST", "/discovery", .discovery),
+            Route(api: "GET", "/status/{reqid}", .runStatus),
         ]
 
     /// Load balancers probe with HEAD as well as GET.
@@ -117,5 +132,10 @@ extension Route {
         self.init(
             method: method, path: path, kind: kind, roles: [.operator, .localUser], ports: [.operations, .controlSocket],
             endpoint: endpoint)
+    }
+
+    /// ctrl-exec's own API, on 7445 (protocol page, 18).
+    fileprivate init(api method: String, _ path: String, _ endpoint: RouteName) {
+        self.init(method: method, path: path, kind: .shared, roles: [.hooked], ports: [.api], endpoint: endpoint)
     }
 }

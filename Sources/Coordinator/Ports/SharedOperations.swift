@@ -1,7 +1,7 @@
 // Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
 
-// What any member does by itself: reads, and the work on agents. Reads are linearizable unless asked otherwise; work on agents is done from
-// the state that this member has applied and needs no agreement.
+// What any member does by itself: reads, and the work on agents, which is in `AgentWork.swift`. Reads are linearizable unless asked
+// otherwise; work on agents is done from the state that this member has applied and needs no agreement.
 
 import AgentLink
 import Consensus
@@ -13,7 +13,9 @@ import Transport
 import Wire
 
 extension PortFront {
-    func shared(_ endpoint: RouteName, parameter: String, _ request: PortRequest) async throws(BadRequest) -> PortResponse {
+    func shared(
+        _ endpoint: RouteName, parameter: String, _ request: PortRequest, on port: Port
+    ) async throws(BadRequest) -> PortResponse {
         switch endpoint {
         case .status: return await status(timeout: try request.timeout())
         case .agents:
@@ -28,16 +30,17 @@ extension PortFront {
             }
         case .operators:
             return try await reading(request) { .ok(["operators": .array($0.operators.map(operatorShape))]) }
-        case .run: return try await run(try request.object())
-        case .ping:
-            return try await onAgents(try request.object()) { reqid, targets in await agents.ping(reqid: reqid, targets) }
-        case .capabilities:
-            return try await onAgents(try request.object()) { reqid, targets in await agents.capabilities(reqid: reqid, targets) }
+        case .run: return try await run(request, on: port)
+        case .ping: return try await ping(request, on: port)
+        case .capabilities: return try await capabilities(request, on: port)
+        case .discovery: return try await discovery(request, on: port)
         case .result:
             guard let wanted = RunReference(parameter) else { throw BadRequest("'\(parameter)' is not a reqid") }
-            return try await onAgents(try request.object(), reqid: wanted.text) { reqid, targets in
-                await agents.result(of: reqid, targets)
-            }
+            return try await result(of: wanted, try request.object())
+        case .runStatus: return try await runStatus(parameter, request, on: port)
+        case .apiIndex: return apiIndex()
+        case .openAPI: return openAPI()
+        case .liveOpenAPI: return await liveOpenAPI()
         case .rotation: return try await reading(request) { .ok(rotationShape($0, now: wallClockSeconds())) }
         case .revocations:
             return try await reading(request) { .ok(["revocations": .array($0.revocations.map(revocationShape))]) }
@@ -77,57 +80,6 @@ extension PortFront {
             "leader": leader.map { .text($0.member.name) } ?? .null, "voters": .count(members.count), "quorum": .count(quorum),
             "failures_survived": .count(max(0, reachable - quorum)), "agents": .count(state.agents.count),
         ])
-    }
-
-    // MARK: Work on agents
-
-    private func run(_ body: JSONValue) async throws(BadRequest) -> PortResponse {
-        guard let script = body["script"]?.scalarText, ScriptName(script) != nil else {
-            throw BadRequest("script name required (alphanumeric and hyphens only)")
-        }
-        let wanted: RunRequest
-        do throws(RunRequest.Flaw) { wanted = try RunRequest(body) } catch {
-            throw BadRequest(AgentErrors.argsMustBeArray)
-        }
-        return try await onAgents(body, async: wanted.detached == true) { reqid, targets in
-            var run = wanted
-            run.reqid = reqid
-            // Dispatchers leave the field out of a synchronous run.
-            run.detached = wanted.detached == true ? true : nil
-            return await agents.run(run, targets)
-        }
-    }
-
-    /// Resolves the hosts, does the work, and answers `{ok, reqid, results}`. `ok` says that it was dispatched; how each host fared is in
-    /// its result, as in ctrl-exec's API (protocol page, 18).
-    private func onAgents(
-        _ body: JSONValue, reqid given: String? = nil, async: Bool = false, _ work: (String, [AgentTarget]) async -> [JSONValue]
-    ) async throws(BadRequest) -> PortResponse {
-        guard case .array(let elements) = body["hosts"], !elements.isEmpty else { throw BadRequest("hosts must be a non-empty array") }
-        let hosts = elements.compactMap(\.scalarText)
-        guard hosts.count == elements.count else { throw BadRequest("hosts must be an array of names") }
-        guard hosts.count <= Limits.hosts else { throw BadRequest("too many hosts (max \(Limits.hosts))") }
-        let targets: [AgentTarget]
-        switch AgentTarget.resolve(hosts, in: await member.appliedState()) {
-        case .success(let resolved): targets = resolved
-        case .failure(let unknown):
-            return .failure(404, "unknown agent", detail: "not a registered agent: \(unknown.names.joined(separator: ", "))")
-        }
-        let reqid: String
-        if let given {
-            reqid = given
-        } else if let text = body["reqid"]?.scalarText, Reqid(text) != nil {
-            // A caller who draws it himself can ask after the run even if he never heard our answer.
-            reqid = text
-        } else {
-            // Without randomness nothing may be named; the operating system has never failed to give eight bytes.
-            guard let number = try? SystemRandom.number() else { return .failure(500, "the system's random generator failed") }
-            reqid = Reqid(number).description
-        }
-        let results = await work(reqid, targets)
-        return PortResponse(
-            async ? 202 : 200,
-            .record(["ok": .boolean(true), "reqid": .text(reqid), "async": async ? .boolean(true) : nil, "results": .array(results)]))
     }
 }
 

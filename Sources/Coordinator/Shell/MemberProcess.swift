@@ -10,6 +10,7 @@ import CoordinatorCore
 import CtrlExec
 import DispatcherState
 import Glibc
+import Hooks
 import Logging
 import NIOCore
 import NIOPosix
@@ -81,9 +82,10 @@ package enum MemberProcess {
                 genesis: state, configuration: genesis.configuration, recovered: recovered, settings: settings,
                 seed: try SystemRandom.number(), now: clock()),
             id: genesis.member, loop: loop, vault: vault, now: clock)
+        let runs = RunRecords(directory: configuration.runsDirectory, log: { logger.log($0) }, now: wallClockSeconds)
         let running = try RunningMember(
-            runner: runner, journal: journal, group: group, lock: lock, logger: logger,
-            links: links(configuration, genesis, state, secrets, runner, logger))
+            runner: runner, journal: journal, group: group, lock: lock, logger: logger, runs: runs,
+            links: links(configuration, genesis, state, secrets, runner, runs, logger))
         do {
             try await running.open(configuration, identity: TLSIdentity(chain: [secrets.certificate], key: secrets.key), state)
         } catch {
@@ -144,7 +146,7 @@ package enum MemberProcess {
 
     private static func links(
         _ configuration: ServeConfiguration, _ genesis: Genesis, _ state: GenesisState, _ secrets: StateDirectory.Secrets,
-        _ runner: MemberRunner, _ logger: Logger
+        _ runner: MemberRunner, _ runs: RunRecords, _ logger: Logger
     ) throws -> PeerLinks {
         let others = try state.members.filter { $0.id != genesis.member }.map { record in
             guard let address = HostPort(record.address) else {
@@ -158,6 +160,11 @@ package enum MemberProcess {
                 identity: try TLSIdentity(chain: [secrets.certificate], key: secrets.key),
                 clusterCA: try Certificate(der: state.clusterCA.certificate)),
             others: others, dialFrom: configuration.dialFrom, loop: runner.loop,
+            bulk: BulkServer(loop: runner.loop) { resource in
+                switch resource {
+                case .runRecord(let reqid): await runs.source(of: reqid)
+                }
+            },
             deliver: { runner.deliver(.peer($0, from: $1)) }, log: { logger.log($0) })
     }
 }
@@ -168,6 +175,8 @@ final class RunningMember: Sendable {
     private let journal: JournalThread<FileDisk>
     private let signer: Signer
     private let links: PeerLinks
+    private let bulkLinks: BulkLinks
+    private let runs: RunRecords
     private let peerGroup: MultiThreadedEventLoopGroup
     /// The public ports have loops of their own: a flood there must not cost an election.
     private let portGroup = MultiThreadedEventLoopGroup(numberOfThreads: 2)
@@ -180,13 +189,15 @@ final class RunningMember: Sendable {
 
     init(
         runner: MemberRunner, journal: Journal<FileDisk>, group: MultiThreadedEventLoopGroup, lock: DirectoryLock, logger: Logger,
-        links: PeerLinks
+        runs: RunRecords, links: PeerLinks
     ) {
         self.runner = runner
         peerGroup = group
         self.lock = lock
         self.logger = logger
         self.links = links
+        self.runs = runs
+        bulkLinks = links.bulkLinks(on: portGroup.next())
         signer = Signer(vault: runner.vault)
         self.journal = JournalThread(journal) { report in
             switch report {
@@ -229,6 +240,7 @@ final class RunningMember: Sendable {
         if let slash = socket.lastIndex(of: "/"), slash != socket.startIndex {
             try DurableFile.makeDirectory(String(socket[..<slash]), mode: 0o755)
         }
+        let others = state.members.map(\.id).filter { $0 != runner.id }
         return try await Ports.start(
             front: runner, identity: identity, clusterRoots: [Certificate(der: state.clusterCA.certificate)],
             configuration: PortsConfiguration(
@@ -236,9 +248,33 @@ final class RunningMember: Sendable {
                 controlSocket: .unix(path: socket, mode: 0o660, group: nil),
                 agentLink: AgentLinkConfiguration(
                     maxParallel: configuration.maxParallel, readTimeoutSeconds: Int64(configuration.readTimeoutSeconds),
-                    dialFrom: configuration.dialFrom), version: cedVersion),
+                    dialFrom: configuration.dialFrom), version: cedVersion, hooks: hooks(configuration),
+                apiIdentity: Self.apiIdentity(configuration), apiRequests: configuration.apiRequests),
+            runs: RunBook(
+                records: runs, others: RunLookup(links: bulkLinks, others: others, recordBytes: runs.bounds.recordBytes)),
             group: portGroup, logger: logger, revocations: runner.revocations, observe: { [runner] in runner.deliver(.observed($0)) },
             observeTags: { [runner] in runner.deliver(.tagsObserved($0, $1)) })
+    }
+
+    private func hooks(_ configuration: ServeConfiguration) -> HookPolicy {
+        let hook = configuration.authHook.map { AuthHook(path: $0, timeoutSeconds: configuration.authHookTimeoutSeconds) }
+        if let hook, !isExecutableFile(hook.path) {
+            // It may come later; until then everything that asks it is denied.
+            logger.log(.warning, LogLine("config-warn", ("KEY", "auth_hook"), ("MSG", AgentErrors.hookMissing(hook.path))))
+        }
+        return HookPolicy(
+            hook: hook, allowsApiWithoutHook: configuration.allowsApiWithoutHook, deniesGenerically: configuration.deniesGenerically)
+    }
+
+    /// What 7445 presents; nil: it speaks no TLS.
+    private static func apiIdentity(_ configuration: ServeConfiguration) throws -> TLSIdentity? {
+        guard let certificatePath = configuration.apiCertificate, let keyPath = configuration.apiKey else { return nil }
+        do {
+            return try TLSIdentity(
+                chain: Certificate.all(inPEM: DurableFile.read(certificatePath)), key: PrivateKey(pem: DurableFile.read(keyPath)))
+        } catch {
+            throw StartRefusal("api_cert and api_key cannot be used: \(error)", isPermanent: true)
+        }
     }
 
     /// Which flag and which key of the file set the address that could not be had.
@@ -290,7 +326,9 @@ final class RunningMember: Sendable {
         upkeep.withLock { $0 }?.cancel()
         await runner.handOver(atMost: MemberProcess.handoverLimit)
         await ports.withLock { $0 }?.stop(drain: MemberProcess.drainLimit)
+        await bulkLinks.close()
         await links.close()
+        await runs.close()
         do {
             try await journal.close()
             try await signer.close()

@@ -28,7 +28,31 @@ package struct ServeConfiguration: Hashable, Sendable {
     /// Validity of agents' certificates, 1 to 3650.
     package var agentCertificateDays = 825
 
+    /// An absolute path; nil: there is none.
+    package var authHook: String?
+    /// 1 to 3600.
+    package var authHookTimeoutSeconds = 10
+    /// What 7445 does without a hook.
+    package var allowsApiWithoutHook = false
+    /// 7445 does not say why it denies.
+    package var deniesGenerically = false
+    /// PEM files with which 7445 speaks TLS; both or neither.
+    package var apiCertificate: String?
+    package var apiKey: String?
+    /// Requests that 7445 answers at one time, health apart.
+    package var apiRequests = Limits.apiRequests
+    /// Where the records of runs are kept; nil: beside the state directory.
+    package var givenRunsDirectory: String?
+
     package init() {}
+
+    package var runsDirectory: String {
+        if let givenRunsDirectory { return givenRunsDirectory }
+        var place = directory[...]
+        while place.utf8.count > 1, place.last == "/" { place = place.dropLast() }
+        guard let slash = place.lastIndex(of: "/") else { return "runs" }
+        return place[..<slash] + "/runs"
+    }
 
     /// What was given on the command line; nil: not given.
     package struct Flags: Hashable, Sendable {
@@ -46,6 +70,7 @@ package struct ServeConfiguration: Hashable, Sendable {
     /// The keys beside ctrl-exec's own, some of which mean nothing here but may stay in the file.
     package static let keys = [
         "api_listen", "cluster_directory", "control_socket", "dial_from", "operations_listen", "pairing", "pairing_listen", "peer_listen",
+        "runs_directory",
     ]
 
     /// - Parameters:
@@ -83,6 +108,41 @@ package struct ServeConfiguration: Hashable, Sendable {
         readTimeoutSeconds = try file.whole("read_timeout", 1...86_400) ?? readTimeoutSeconds
         agentCertificateDays = try file.whole("cert_days", 1...3650) ?? agentCertificateDays
         dispatcherID = file["dispatcher_id"]
+        givenRunsDirectory = file["runs_directory"]
+        try applyApi(file)
+    }
+
+    private mutating func applyApi(_ file: DispatcherConfiguration) throws(ConfigurationError) {
+        func setting(_ key: String) -> (value: String, place: Place)? {
+            guard let setting = file.settings.first(where: { $0.key == key }), !setting.value.isEmpty else { return nil }
+            return (setting.value, Place(path: file.path, line: setting.line, name: "'\(key)'"))
+        }
+        if let (value, place) = setting("auth_hook") {
+            guard value.first == "/" else { throw place.error("must be an absolute path, not '\(value)'") }
+            authHook = value
+        }
+        authHookTimeoutSeconds = try file.whole("auth_hook_timeout", 1...3_600) ?? authHookTimeoutSeconds
+        if let (value, place) = setting("api_auth_default") {
+            guard value == "allow" || value == "deny" else { throw place.error("must be 'allow' or 'deny', not '\(value)'") }
+            allowsApiWithoutHook = value == "allow"
+        }
+        if let (value, place) = setting("auth_deny_generic") {
+            // As in the original, what begins with 1 or y is yes. What might have been meant as yes and would not be is asked about.
+            switch value.lowercased().first {
+            case "1", "y": deniesGenerically = true
+            case "0", "n": deniesGenerically = false
+            default: throw place.error("must be 'yes' or 'no', not '\(value)'")
+            }
+        }
+        let (certificate, key) = (setting("api_cert"), setting("api_key"))
+        switch (certificate, key) {
+        case (let (_, place)?, nil): throw place.error("needs 'api_key' beside it: 7445 speaks TLS with both or not at all")
+        case (nil, let (_, place)?): throw place.error("needs 'api_cert' beside it: 7445 speaks TLS with both or not at all")
+        default:
+            apiCertificate = certificate?.value
+            apiKey = key?.value
+        }
+        apiRequests = try file.whole("api_max_children", 1...10_000) ?? apiRequests
     }
 
     private mutating func apply(_ flags: Flags) throws(ConfigurationError) {

@@ -47,6 +47,31 @@ struct ServeConfigurationTests {
         #expect(configuration.peer == ServeConfiguration().peer)
     }
 
+    @Test("The API's keys are ctrl-exec's; records of runs are kept beside the state directory unless told otherwise")
+    func api() throws {
+        let configuration = try read(
+            """
+            auth_hook = /etc/ctrl-exec/auth-hook
+            auth_hook_timeout = 3
+            api_auth_default = allow
+            auth_deny_generic = Yes
+            api_cert = /etc/ssl/api.crt
+            api_key = /etc/ssl/api.key
+            api_max_children = 7
+            cluster_directory = /srv/ced/state/
+            """)
+        #expect(configuration.authHook == "/etc/ctrl-exec/auth-hook" && configuration.authHookTimeoutSeconds == 3)
+        #expect(configuration.allowsApiWithoutHook && configuration.deniesGenerically && configuration.apiRequests == 7)
+        #expect(configuration.apiCertificate == "/etc/ssl/api.crt" && configuration.apiKey == "/etc/ssl/api.key")
+        #expect(configuration.runsDirectory == "/srv/ced/runs")
+        #expect(ServeConfiguration().runsDirectory == "/var/lib/ctrl-exec/runs")
+        #expect(try read("runs_directory = /srv/runs").runsDirectory == "/srv/runs")
+        #expect(try !read("api_auth_default = deny\nauth_deny_generic = no").allowsApiWithoutHook)
+        var flags = ServeConfiguration.Flags()
+        flags.directory = "state"
+        #expect(try read("", flags: flags).runsDirectory == "runs")
+    }
+
     @Test("A flag wins over the file")
     func flags() throws {
         var flags = ServeConfiguration.Flags()
@@ -64,6 +89,12 @@ struct ServeConfigurationTests {
             ("\npeer_listn = 0.0.0.0:1", "ced.conf:2: 'peer_listn' is no key that I know; did you mean 'peer_listen'?"),
             ("peer_listen = 7446", "ced.conf:1: 'peer_listen' must be HOST:PORT, such as 0.0.0.0:7443 or [::]:7443, not '7446'"),
             ("pairing = yes", "ced.conf:1: 'pairing' must be 'session' or 'always', not 'yes'"),
+            ("auth_hook = auth-hook", "ced.conf:1: 'auth_hook' must be an absolute path, not 'auth-hook'"),
+            ("api_auth_default = yes", "ced.conf:1: 'api_auth_default' must be 'allow' or 'deny', not 'yes'"),
+            ("auth_deny_generic = true", "ced.conf:1: 'auth_deny_generic' must be 'yes' or 'no', not 'true'"),
+            ("\napi_cert = /x", "ced.conf:2: 'api_cert' needs 'api_key' beside it"),
+            ("api_key = /x", "ced.conf:1: 'api_key' needs 'api_cert' beside it"),
+            ("auth_hook_timeout = 0", "ced.conf:1: 'auth_hook_timeout' must be a number from 1 to 3600, not '0'"),
             ("max_parallel = 0", "ced.conf:1: 'max_parallel' must be a number from 1 to 500, not '0'"),
         ])
     func mistakes(text: String, message: String) {
