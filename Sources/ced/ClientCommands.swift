@@ -6,7 +6,8 @@ import ArgumentParser
 
 enum ClientCommands {
     static let all: [any ParsableCommand.Type] = [
-        RunCommand.self, PingCommand.self, CapabilitiesCommand.self, ResultCommand.self, ListAgentsCommand.self, EditAgentCommand.self,
+        RunCommand.self, PingCommand.self, CapabilitiesCommand.self, DiscoveryCommand.self, ResultCommand.self, StatusCommand.self,
+        WaitCommand.self, ListAgentsCommand.self, EditAgentCommand.self,
         UnpairCommand.self, PairingModeCommand.self, ListRequestsCommand.self, ApproveCommand.self, DenyCommand.self,
         IssueOperatorCommand.self, RotateCertCommand.self, SerialStatusCommand.self, ListOperatorsCommand.self,
         RevokeCommand.self, ListRevocationsCommand.self,

@@ -85,11 +85,22 @@ struct Client {
     ///
     /// A given `--timeout` bounds the whole of it; without one the members' own `read_timeout` bounds the agents, and this waits for them.
     func onAgents(_ path: String, _ body: JSONValue, isRepeatable: Bool, unknown: String) async throws(ClientFailure) -> JSONValue {
+        try await patiently("POST", path, body, isRepeatable: isRepeatable, unknown: unknown)
+    }
+
+    /// The record of a run, for which agents may be asked again.
+    func runRecord(_ reqid: String) async throws(ClientFailure) -> JSONValue {
+        try await patiently("GET", "/v1/runs/\(reqid)", nil, isRepeatable: true, unknown: "")
+    }
+
+    private func patiently(
+        _ method: String, _ path: String, _ body: JSONValue?, isRepeatable: Bool, unknown: String
+    ) async throws(ClientFailure) -> JSONValue {
         var attempts = Attempts(seconds: timeoutSeconds, doors: doors.count)
         while true {
             for door in doors {
                 let patience = givenTimeoutSeconds.map { _ in attempts.secondsLeft } ?? 3_600
-                switch await ask(door, "POST", path, body, headers: [], seconds: patience, connectSeconds: attempts.secondsForOne) {
+                switch await ask(door, method, path, body, headers: [], seconds: patience, connectSeconds: attempts.secondsForOne) {
                 // The member says so before it dials anybody.
                 case .answer(let status, let answer) where isPassing(status, answer): attempts.unavailable(door.name, answer)
                 case .answer(let status, let answer): return try accepted(status, answer)
@@ -205,10 +216,13 @@ struct Client {
         let detail = answer["detail"]?.scalarText
         // Of these two the detail says it all.
         let text = detail.map { ["bad request", "unknown agent"].contains(error) ? $0 : "\(error): \($0)" } ?? error
+        // The auth hook's word, as ctrl-exec says it (protocol page, 17).
+        if status == 403, answer["code"] != nil { throw ClientFailure(.failed, "Denied: \(error)", answer: answer) }
         let code: CtrlExec.ExitCode =
             switch status {
             case 401, 403: .permission
             case 400: .usage
+            case 503 where answer["members"] != nil: .noMemberReachable
             case 503: .noLeaderInTime
             default: .failed
             }

@@ -85,6 +85,7 @@ struct RunCommand: AsyncParsableCommand {
 
     private func printSubmitted(_ answer: JSONValue, _ results: [JSONValue]) {
         Output.line("Submitted async run  req:\(answer.text("reqid"))")
+        Output.note("What becomes of it: ced status \(answer.text("reqid")), or: ced wait \(answer.text("reqid"))")
         for result in results {
             let state =
                 switch result.text("status") {
@@ -103,10 +104,16 @@ func printRun(_ result: JSONValue) {
     let good = exit == 0 && result["error"] == nil
     Output.line("==> \(result.text("host"))  [\(good ? "OK" : "FAIL")  exit:\(exit)  \(result.text("rtt"))  req:\(result.text("reqid"))]")
     if let error = result["error"]?.scalarText { Output.line("    ERROR: \(error)") }
+    printOutputs(result)
+}
+
+/// What a script wrote.
+func printOutputs(_ result: JSONValue) {
     let stdout = result.text("stdout")
     if !stdout.isEmpty { Output.out(stdout.hasSuffix("\n") ? stdout : stdout + "\n") }
     var stderr = result.text("stderr")
     while stderr.hasSuffix("\n") { stderr.removeLast() }
     if !stderr.isEmpty { Output.line("    STDERR: \(stderr)") }
+    if result.flag("truncated") { Output.line("    (cut: the record of the whole run would have been too large)") }
     if let hint = result["hint"]?.scalarText, !hint.isEmpty { Output.line("    HINT: \(hint)") }
 }
