@@ -50,7 +50,9 @@ struct EndToEnd {
         #expect(demo.output.contains("FAIL  the leader dies; exclusive operations go on"), "\(demo.output)")
     }
 
-    @Test("a check over real processes", arguments: ["leader-dies-five-times", "transfer-under-load", "rotation", "readme"])
+    @Test(
+        "a check over real processes",
+        arguments: ["leader-dies-five-times", "transfer-under-load", "rotation", "api", "pairing-session", "readme"])
     func check(name: String) throws {
         let check = try Self.run(Self.root.appending(path: "Tests/EndToEndTests/checks/\(name)"))
         #expect(check.status == 0, "\(check.output)")
