@@ -13,13 +13,15 @@ struct CapabilitiesCommand: AsyncParsableCommand {
 
     @Argument(help: ArgumentHelp("The agents.", valueName: "host"))
     var hosts: [String]
+    @OptionGroup
+    var caller: CallerOptions
     @OptionGroup(title: "Connection")
     var connection: ConnectionOptions
 
     func run() async throws {
         try await reporting(json: connection.json) {
             let answer = try await Client(connection).onAgents(
-                "/v1/capabilities", .record(["hosts": .array(hosts.map { .text($0) })]), isRepeatable: true, unknown: "")
+                "/v1/capabilities", caller.added(to: ["hosts": .array(hosts.map { .text($0) })]), isRepeatable: true, unknown: "")
             let results = answer.list("results")
             if connection.json { Output.json(answer) } else { results.forEach(printCapabilities) }
             if results.contains(where: { $0.text("status") != "ok" }) { throw ArgumentParser.ExitCode(CtrlExec.ExitCode.failed.rawValue) }
@@ -35,12 +37,14 @@ struct DiscoveryCommand: AsyncParsableCommand {
 
     @Argument(help: ArgumentHelp("The agents; all if none is named.", valueName: "host"))
     var hosts: [String] = []
+    @OptionGroup
+    var caller: CallerOptions
     @OptionGroup(title: "Connection")
     var connection: ConnectionOptions
 
     func run() async throws {
         try await reporting(json: connection.json) {
-            let body: JSONValue = hosts.isEmpty ? .object([]) : .record(["hosts": .array(hosts.map { .text($0) })])
+            let body = caller.added(to: ["hosts": hosts.isEmpty ? nil : .array(hosts.map { .text($0) })])
             let answer = try await Client(connection).onAgents("/v1/discovery", body, isRepeatable: true, unknown: "")
             guard case .object(let found) = answer["hosts"] else { throw ClientFailure(.failed, "the member answered something else") }
             if connection.json { Output.json(answer) } else { found.forEach { printCapabilities($0.value) } }

@@ -13,13 +13,15 @@ struct PingCommand: AsyncParsableCommand {
 
     @Argument(help: ArgumentHelp("The agents.", valueName: "host"))
     var hosts: [String]
+    @OptionGroup
+    var caller: CallerOptions
     @OptionGroup(title: "Connection")
     var connection: ConnectionOptions
 
     func run() async throws {
         try await reporting(json: connection.json) {
             let answer = try await Client(connection).onAgents(
-                "/v1/ping", .record(["hosts": .array(hosts.map { .text($0) })]), isRepeatable: true, unknown: "")
+                "/v1/ping", caller.added(to: ["hosts": .array(hosts.map { .text($0) })]), isRepeatable: true, unknown: "")
             let results = answer.list("results")
             if connection.json {
                 Output.json(answer)

@@ -19,10 +19,8 @@ struct RunCommand: AsyncParsableCommand {
     var words: [String] = []
     @Flag(name: .customLong("async"), help: "Start it and do not wait for its end.")
     var isAsync = false
-    @Option(help: "The user name that agents, their hooks and the script are told. Default: $USER.")
-    var username: String?
-    @Option(help: "A token for the agents' hooks. Default: $ENVEXEC_TOKEN.")
-    var token: String?
+    @OptionGroup
+    var caller: CallerOptions
     @OptionGroup(title: "Connection")
     var connection: ConnectionOptions
 
@@ -46,11 +44,10 @@ struct RunCommand: AsyncParsableCommand {
             let reqid = try newReqid()
             let answer = try await client.onAgents(
                 "/v1/run",
-                .record([
+                caller.added(to: [
                     "reqid": .text(reqid),
                     "hosts": .array(call.dropLast().map { .text($0) }), "script": .text(call.last ?? ""),
-                    "args": .array(arguments.map { .text($0) }), "username": .text(username ?? environment("USER") ?? ""),
-                    "token": .text(token ?? environment("ENVEXEC_TOKEN") ?? ""), "async": isAsync ? .boolean(true) : nil,
+                    "args": .array(arguments.map { .text($0) }), "async": isAsync ? .boolean(true) : nil,
                 ]), isRepeatable: false, unknown: unknown(reqid))
             let results = answer.list("results")
             if connection.json {

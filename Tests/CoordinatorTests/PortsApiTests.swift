@@ -291,6 +291,20 @@ struct PortsApiTests {
         }
     }
 
+    @Test("an agent that was unpaired meanwhile stays pending, and the record says why")
+    func unpaired() async throws {
+        try await OpenPorts.with(Self.open) { open in
+            let agent = try await PlayedAgent(open, name: "web-1") { _ in (202, .record(["status": .text("accepted")])) }
+            let run = try await open.askPlainly("POST", "/run", on: open.api, hello.with(["async": .boolean(true)]))
+            let reqid = try #require(run.json["reqid"]?.scalarText)
+            await open.front.apply(.unpair(try #require(AgentName("web-1"))), .client("unpair"))
+            let status = try await open.askPlainly("GET", "/status/\(reqid)", on: open.api).json
+            #expect(status["pending"] == .array([.text("web-1")]) && status["complete"] == .boolean(false))
+            #expect(status["hosts"]?["web-1"]?["fetch_error"] == .text("not a registered agent"))
+            await agent.stop()
+        }
+    }
+
     @Test("a record that another member has is shown; when members that may have it do not answer, that is what is said")
     func elsewhere() async throws {
         let record = RunRecord.synchronous(

@@ -89,6 +89,20 @@ struct PortsRunCommandTests {
         }
     }
 
+    @Test("the hook is told who asks and with which token, whatever is asked of agents")
+    func callers() async throws {
+        try await OpenPorts.with(.init(hook: #"echo "$ENVEXEC_ACTION $ENVEXEC_USERNAME $ENVEXEC_TOKEN" >> asked"#)) { open in
+            try await open.pair("web-1", port: 1)
+            let environment = ["CED_SOCKET": open.socketPath, "ENVEXEC_TOKEN": "t0k"]
+            for command in [["run", "web-1", "x"], ["ping", "web-1"], ["capabilities", "web-1"], ["discovery"]] {
+                #expect(try await ced(command, environment: environment).code == 1)
+                #expect(try await ced(command + ["--username", "ann", "--token", "other"], environment: environment).code == 1)
+            }
+            let told = ["run", "ping", "ping", "ping"].map { "\($0) tester t0k\n\($0) ann other\n" }
+            #expect(open.text("asked") == told.joined())
+        }
+    }
+
     @Test("what discovery finds out, list-agents chooses by; nothing found is an empty array")
     func tags() async throws {
         try await OpenPorts.with { open in

@@ -109,6 +109,8 @@ package final class BulkLinks: Sendable {
         _ resource: BulkResource, from member: MemberID, limit: Int, deadline: ContinuousClock.Instant, into fetched: inout Fetched
     ) async throws(BulkFailure) -> [UInt8]? {
         let transfer = lastTransfer.add(1, ordering: .relaxed).newValue
+        // Also for one that was given up before it was open: the other side counts what it holds.
+        defer { tell(BulkMessage(transfer, .close), to: member) }
         let size: UInt64
         switch try await ask(BulkMessage(transfer, .open(resource)), of: member, deadline) {
         case .opened(let opened, let tag):
@@ -118,7 +120,6 @@ package final class BulkLinks: Sendable {
         case .failed(let reason): throw .refused(reason)
         case .open, .read, .close, .bytes: throw .refused("it answered something else")
         }
-        defer { tell(BulkMessage(transfer, .close), to: member) }
         guard size <= UInt64(limit) else { throw .tooLarge(size: size, limit: limit) }
         while fetched.bytes.count < Int(size) {
             let offset = UInt64(fetched.bytes.count)
