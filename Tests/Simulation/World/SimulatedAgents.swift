@@ -127,7 +127,8 @@ extension World {
                 continue
             }
             // Some of them ask for its capabilities, and now and then somebody has given it other tags.
-            if (choice >> 32) % 6 == 0 {
+            // (While all heals nothing new may come, or states could differ at the end by what is on its way.)
+            if !isHealing, (choice >> 32) % 6 == 0 {
                 if (choice >> 40) % 2 == 0 {
                     agents[agent].tags = AgentTags(keepingOf: .object([.init("role", .integer(Int64((choice >> 48) % 5)))]))
                 }
