@@ -26,6 +26,14 @@ package enum DurableFile {
         try synchronizeDirectory(of: path)
     }
 
+    /// Adds to the end of a file that exists; not synchronized.
+    package static func append(_ bytes: [UInt8], to path: String) throws(FileProblem) {
+        let file = open(path, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW)
+        guard file >= 0 else { throw FileProblem("write", path) }
+        let descriptor = Descriptor(file)
+        guard writeAll(bytes[...], to: descriptor.number) else { throw FileProblem("write", path) }
+    }
+
     /// The whole file.
     ///
     /// - Parameter limit: a larger file is refused.

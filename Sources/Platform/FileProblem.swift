@@ -19,6 +19,9 @@ package struct FileProblem: Error, Hashable, Sendable, CustomStringConvertible {
 
     package var isPermission: Bool { number == EACCES || number == EPERM }
     package var isMissing: Bool { number == ENOENT }
+    /// No space, or no more of it for this user.
+    package var isFull: Bool { number == ENOSPC || number == EDQUOT }
+    package var isReadOnly: Bool { number == EROFS }
 
     package var description: String {
         let advice = isPermission ? " (run as root, or as the user that owns it)" : ""

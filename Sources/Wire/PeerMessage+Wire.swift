@@ -179,6 +179,8 @@ extension ProtoMemberReport {
             if let milliseconds = peer.lastAnswerMilliseconds { proto.lastAnswerMilliseconds = milliseconds }
             return proto
         }
+        if let calendar = report.calendar { calendarSeconds = calendar.secondsSince1970 }
+        facts = ProtoMemberFacts(report.facts)
     }
 }
 
@@ -197,7 +199,9 @@ extension MemberReport {
             term: try Term(checking: proto.term), leader: proto.hasLeader ? try MemberID(checking: proto.leader) : nil,
             lastLogIndex: try LogIndex(checking: proto.lastLogIndex), commitIndex: try LogIndex(checking: proto.commitIndex),
             appliedIndex: try LogIndex(checking: proto.appliedIndex), stateHash: proto.stateHash, isReady: proto.isReady,
-            leaderContactMilliseconds: proto.hasLeaderContactMilliseconds ? proto.leaderContactMilliseconds : nil, peers: peers)
+            leaderContactMilliseconds: proto.hasLeaderContactMilliseconds ? proto.leaderContactMilliseconds : nil, peers: peers,
+            calendar: proto.hasCalendarSeconds ? WallClock(secondsSince1970: proto.calendarSeconds) : nil,
+            facts: try MemberFacts(proto.facts))
     }
 }
 

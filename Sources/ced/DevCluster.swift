@@ -53,6 +53,7 @@ final class DevCluster {
         let bundle = plan.bundles + "/\(member.id).bundle"
         try await step([ced, "cluster", "install", bundle, "--directory", member.directory])
         unlink(bundle)
+        for folder in ["/etc", "/var"] { try DurableFile.makeDirectory(member.files + folder, mode: 0o755) }
         try DurableFile.write(Array(member.configuration.utf8), to: member.configurationPath, mode: 0o644)
         let process = try start("member \(member.id)", [ced, "serve", "--config", member.configurationPath], log: "member-\(member.id)")
         memberProcesses[member.id] = process
@@ -140,7 +141,7 @@ final class DevCluster {
                     socket: member.socket,
                     ports: DevDescription.Ports(
                         operations: member.operations, pairing: member.pairing, api: member.api, peer: member.peer),
-                    directory: member.directory)
+                    directory: member.directory, files: member.files)
             },
             agents: plan.agents.map { agent in
                 DevDescription.Agent(

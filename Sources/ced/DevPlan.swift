@@ -18,6 +18,8 @@ struct DevPlan: Sendable {
         let directory: String
         let socket: String
         let dialFrom: String
+        /// What would be `/etc/ctrl-exec` and `/var/lib/ctrl-exec`.
+        let files: String
 
         var configurationPath: String { directory + "/ced.conf" }
         var configuration: String {
@@ -31,6 +33,8 @@ struct DevPlan: Sendable {
             control_socket = \(socket)
             dial_from = \(dialFrom)
             runs_directory = \(directory)/runs
+            projection_config_directory = \(files)/etc
+            projection_data_directory = \(files)/var
 
             """
         }
@@ -107,7 +111,7 @@ struct DevPlan: Sendable {
             return Member(
                 id: id, operations: ports[4 * number], pairing: ports[4 * number + 1], api: ports[4 * number + 2],
                 peer: ports[4 * number + 3], directory: place, socket: socketDirectory.map { "\($0)/\(id).sock" } ?? place + "/ced.sock",
-                dialFrom: "127.0.0.\(number + 2)")
+                dialFrom: "127.0.0.\(number + 2)", files: directory + "/files/" + id)
         }
         agents = (0..<agentCount).map { number in
             let name = "agent-\(number + 1)"
@@ -140,6 +144,7 @@ struct DevDescription: Codable {
         let socket: String
         let ports: Ports
         let directory: String
+        let files: String
     }
     struct Agent: Codable {
         let name: String

@@ -23,6 +23,7 @@ final class SmallCluster {
     var now = Instant(nanosecondsSinceBoot: 1_000_000_000)
     var replies: [(ticket: UInt64, reply: Reply)] = []
     var announced: [(member: MemberID, decision: PairingDecision)] = []
+    var projected: [(MemberID, ProjectionChange)] = []
     /// Calendar time is so many seconds ahead, everywhere …
     var wallOffset: Int64 = 0
     /// … and at single members so many more.
@@ -103,6 +104,7 @@ final class SmallCluster {
             case .hold(let identity): give(.holding(identity.serial), to: member)
             case .call(let call): agentCalls.append((member, call))
             case .announce(let decision): announced.append((names[member], decision))
+            case .project(let change): projected.append((names[member], change))
             case .log: break
             case .stop(let reason): preconditionFailure("a member stopped: \(reason)")
             }

@@ -208,7 +208,14 @@ struct ValueGenerator {
             isReady: flip(), leaderContactMilliseconds: optional(any()),
             peers: (0..<random.below(5)).map { _ in
                 PeerContact(member: member(), match: index(), lastAnswerMilliseconds: optional(any()))
-            })
+            }, calendar: optional(wallClock()), facts: facts())
+    }
+
+    mutating func facts() -> MemberFacts {
+        MemberFacts(
+            disk: optional(MemberFacts.DiskSpace(freeBytes: any(), totalBytes: any())), certificateNotAfter: optional(wallClock()),
+            projection: pick([.off, .waiting, .following, .failing(text())]), keptAside: UInt32(truncatingIfNeeded: any()),
+            keptAsideExample: text())
     }
 
     mutating func peerMessage() -> PeerMessage {

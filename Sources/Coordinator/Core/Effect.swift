@@ -34,6 +34,8 @@ package enum Action: Sendable {
     case call(AgentCall)
     /// A pairing was decided: whoever holds the agent's connection answers it. Given on every member.
     case announce(PairingDecision)
+    /// What follows of files from what was applied; the first says everything, once this member has caught up. Given on every member.
+    case project(ProjectionChange)
     case log(LogRecord)
     /// End the process (a supervisor starts it anew from what the disk holds).
     case stop(StopReason)

@@ -27,6 +27,8 @@ package enum Event: Sendable {
     case observed(AgentObservation)
     /// The tags that an agent said it has.
     case tagsObserved(AgentKey, AgentTags)
+    /// What the shell has found out about its surroundings; told to whoever asks how the member is.
+    case facts(MemberFacts)
     /// The process was asked to end: a leader hands leadership on.
     case drain
 }

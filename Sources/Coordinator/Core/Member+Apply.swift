@@ -20,6 +20,7 @@ extension Member {
                 let proposal = try Proposal(decoding: entry.payload)
                 let change = state.apply(proposal, at: entry.index, term: entry.term)
                 note(proposal, change, into: &effects)
+                if hasCaughtUp, let projection = ProjectionChange(proposal.command, change) { effects.append(Effect(.project(projection))) }
                 if let identity = change.prepared { effects.append(Effect(.hold(identity))) }
                 for decision in change.decided { effects.append(Effect(.announce(decision))) }
                 applied(change, at: entry.index, term: entry.term, now: now, into: &effects)

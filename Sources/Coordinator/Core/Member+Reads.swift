@@ -80,6 +80,8 @@ extension Member {
                     effects.append(Effect(.reply(.readable, ticket)))
                 } else {
                     hasCaughtUp = true
+                    // Before, the files of the last run are newer than what this member has applied.
+                    effects.append(Effect(.project(.everything)))
                 }
                 reads[position].stage = .confirmed(.zero)
                 isAnswered = true

@@ -15,18 +15,21 @@ struct Gathering: Hashable, Sendable {
 }
 
 extension Member {
-    package func report(at now: Instant) -> MemberReport {
+    package func report(at now: Moment) -> MemberReport {
         var peers: [PeerContact] = []
         for member in raft.configuration.members where member != settings.id {
             guard let progress = raft.progress(of: member) else { continue }
             peers.append(
                 PeerContact(
-                    member: member, match: progress.match, lastAnswerMilliseconds: progress.lastAnswer.map { now.since($0).milliseconds }))
+                    member: member, match: progress.match,
+                    lastAnswerMilliseconds: progress.lastAnswer.map { now.instant.since($0).milliseconds }))
         }
         return MemberReport(
             member: settings.id, version: settings.version, role: raft.role, term: raft.term, leader: raft.leader,
             lastLogIndex: raft.lastLogIndex, commitIndex: raft.commitIndex, appliedIndex: state.appliedIndex, stateHash: state.stateHash,
-            isReady: isReady(at: now), leaderContactMilliseconds: raft.lastLeaderContact.map { now.since($0).milliseconds }, peers: peers)
+            isReady: isReady(at: now.instant),
+            leaderContactMilliseconds: raft.lastLeaderContact.map { now.instant.since($0).milliseconds }, peers: peers,
+            calendar: now.wallClock, facts: facts)
     }
 
     mutating func gatherReports(deadline: Instant, _ ticket: Ticket, at now: Moment, into effects: inout [Effect]) {
@@ -35,7 +38,7 @@ extension Member {
             return
         }
         let number = takeNumber()
-        gatherings.append(Gathering(ticket: ticket, number: number, deadline: deadline, reports: [report(at: now.instant)]))
+        gatherings.append(Gathering(ticket: ticket, number: number, deadline: deadline, reports: [report(at: now)]))
         for member in raft.configuration.members where member != settings.id {
             effects.append(Effect(.send(.reportRequest(number: number), to: member)))
         }

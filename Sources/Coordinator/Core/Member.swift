@@ -46,6 +46,8 @@ package struct Member: Sendable {
     /// Set once a leader confirmed how far the log was committed after this process began, and this member has applied that.
     var hasCaughtUp = false
     var isDraining = false
+    /// As the shell last said.
+    var facts = MemberFacts()
     /// The dispatcher identities that this member can present.
     var held: [SerialNumber]
     /// The other members' calendars, as far as this one knows.
@@ -102,6 +104,8 @@ package struct Member: Sendable {
             observe(observation, at: now, consensus: &consensus, into: &effects)
         case .tagsObserved(let agent, let tags):
             observe(tags, of: agent, at: now, consensus: &consensus, into: &effects)
+        case .facts(let facts):
+            self.facts = facts
         case .drain:
             isDraining = true
         }
@@ -225,7 +229,7 @@ package struct Member: Sendable {
         case .forwardAnswer(let answer):
             forwardAnswered(answer, from: sender, at: now, into: &effects)
         case .reportRequest(let number):
-            effects.append(Effect(.send(.report(number: number, report(at: now.instant)), to: sender)))
+            effects.append(Effect(.send(.report(number: number, report(at: now)), to: sender)))
         case .report(let number, let report):
             gathered(number, report, from: sender)
         case .holding(let serials):

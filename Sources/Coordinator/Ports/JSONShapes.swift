@@ -46,18 +46,10 @@ package struct PortResponse: Hashable, Sendable {
     package static func badRequest(_ detail: String) -> PortResponse { failure(400, "bad request", detail: detail) }
 }
 
-/// The registry record of the protocol page, 14.3.
+/// The registry record of the protocol page, 14.3, with what ctrl-exec has no field for.
 /// - Parameter now: seconds since 1970.
 func agentShape(_ agent: AgentRecord, in state: DispatcherState, now: Int64) -> JSONValue {
-    let status = SerialStatus(of: agent, in: state, now: now)
-    let confirmed = agent.confirmedIdentities.last
-    let paired = ISO8601Time.text(unixSeconds: agent.paired.secondsSince1970)
-    return .record([
-        "hostname": .text(agent.name.text), "ip": .text(agent.address), "paired": .text(paired),
-        "expiry": .text(OpenSSLTime.text(unixSeconds: agent.certificateNotAfter.secondsSince1970)),
-        "reqid": .text(agent.reqid.description), "lookup_by": .text(agent.lookup.rawValue), "port": .integer(Int64(agent.port)),
-        "tags": agent.tags.json, "dispatcher_serial": .text(confirmed?.hexadecimal ?? ""), "serial_status": .text(status.rawValue),
-        "serial_broadcast": .text(""), "serial_confirmed": .text(confirmed == nil ? "" : paired),
+    state.registryRecord(of: agent, now: WallClock(secondsSince1970: now)).with([
         "certificate_serial": .text(agent.certificateSerial.hexadecimal), "revoked": .boolean(state.isRevoked(agent)),
     ])
 }

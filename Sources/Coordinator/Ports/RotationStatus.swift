@@ -7,36 +7,11 @@ import Consensus
 import CtrlExec
 import DispatcherState
 
-/// ctrl-exec's words (protocol page, 16.7).
-enum SerialStatus: String, CaseIterable {
-    /// It has confirmed the newest identity.
-    case current
-    /// It is to be told, or waits for its turn.
-    case pending
-    /// It trusts no identity that could still be presented: pair it again.
-    case stale
-    /// What it trusts is not known.
-    case unknown
-
-    init(of agent: AgentRecord, in state: DispatcherState, now: Int64) {
-        guard !agent.confirmedIdentities.isEmpty else {
-            self = .unknown
-            return
-        }
-        if let newest = state.newestIdentity, agent.confirmedIdentities.contains(newest.serial) {
-            self = .current
-            return
-        }
-        let isReachable = agent.confirmedIdentities.contains { (state.identity($0)?.notAfter.secondsSince1970 ?? 0) > now }
-        self = isReachable ? .pending : .stale
-    }
-}
-
 /// Agents named in one answer; the count is always whole.
 private let namedAgentsLimit = 100
 
 func rotationShape(_ state: DispatcherState, now: Int64) -> JSONValue {
-    let statuses = state.agents.map { SerialStatus(of: $0, in: state, now: now) }
+    let statuses = state.agents.map { state.serialStatus(of: $0, now: WallClock(secondsSince1970: now)) }
     return .record([
         "newest": state.newestIdentity.map { .text($0.serial.hexadecimal) } ?? .null,
         "current": state.currentIdentity.map { .text($0.serial.hexadecimal) } ?? .null,

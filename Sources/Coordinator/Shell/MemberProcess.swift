@@ -85,7 +85,10 @@ package enum MemberProcess {
         let runs = RunRecords(directory: configuration.runsDirectory, log: { logger.log($0) }, now: wallClockSeconds)
         let running = try RunningMember(
             runner: runner, journal: journal, group: group, lock: lock, logger: logger, runs: runs,
-            links: links(configuration, genesis, state, secrets, runner, runs, logger))
+            links: links(configuration, genesis, state, secrets, runner, runs, logger),
+            surroundings: Surroundings(
+                directory: directory, certificate: secrets.certificate, projection: configuration.projectionSettings, vault: vault,
+                state: { await runner.appliedState() }, logger: logger, deliver: { runner.deliver(.facts($0)) }))
         do {
             try await running.open(configuration, identity: TLSIdentity(chain: [secrets.certificate], key: secrets.key), state)
         } catch {
@@ -177,6 +180,7 @@ final class RunningMember: Sendable {
     private let links: PeerLinks
     private let bulkLinks: BulkLinks
     private let runs: RunRecords
+    private let surroundings: Surroundings
     private let peerGroup: MultiThreadedEventLoopGroup
     /// The public ports have loops of their own: a flood there must not cost an election.
     private let portGroup = MultiThreadedEventLoopGroup(numberOfThreads: 2)
@@ -189,9 +193,10 @@ final class RunningMember: Sendable {
 
     init(
         runner: MemberRunner, journal: Journal<FileDisk>, group: MultiThreadedEventLoopGroup, lock: DirectoryLock, logger: Logger,
-        runs: RunRecords, links: PeerLinks
+        runs: RunRecords, links: PeerLinks, surroundings: Surroundings
     ) {
         self.runner = runner
+        self.surroundings = surroundings
         peerGroup = group
         self.lock = lock
         self.logger = logger
@@ -221,7 +226,8 @@ final class RunningMember: Sendable {
         runner.start(
             with: MemberRunner.Hands(
                 journal: journal, peers: links, signer: signer,
-                agents: AgentCalls(caller: opened.agents, dispatcher: state.dispatcherID), log: { logger.log($0) },
+                agents: AgentCalls(caller: opened.agents, dispatcher: state.dispatcherID),
+                project: { [surroundings] in surroundings.project($0) }, log: { logger.log($0) },
                 stop: { reason in
                     // Nothing may leave any more: not even in good order.
                     logger.log(.critical, LogLine("stop", ("REASON", reason.text)))
@@ -229,6 +235,7 @@ final class RunningMember: Sendable {
                     _exit(1)
                 }))
         links.start()
+        surroundings.start()
         service.ready(status: "waiting for a leader")
         watch()
         if configuration.pairingAlways { keepPairingOpen() }
@@ -331,6 +338,7 @@ final class RunningMember: Sendable {
         await runs.close()
         do {
             try await journal.close()
+            try await surroundings.close()
             try await signer.close()
             try await portGroup.shutdownGracefully()
             try await peerGroup.shutdownGracefully()

@@ -33,7 +33,7 @@ extension MemberRunner: MemberFront {
     package func reports(timeout: TimeSpan) async -> [MemberReport] {
         let performed = await call { ticket, now in .reports(deadline: now + min(timeout, .seconds(60)), ticket) }
         if case .reports(let reports) = performed.reply { return reports }
-        return [await look { seat, now in seat.member.report(at: now) }]
+        return [await look { [self] seat, _ in seat.member.report(at: moment()) }]
     }
 
     package func glance() async -> MemberGlance {

@@ -34,18 +34,21 @@ package final class MemberRunner: Sendable {
         package var peers: any PeerSending
         package var signer: any Signing
         package var agents: any AgentCalling
+        /// What follows of files; called on the peer loop.
+        package var project: @Sendable (ProjectionChange) -> Void
         package var log: @Sendable (LogRecord) -> Void
         /// The process is to end; called on the peer loop, at most once.
         package var stop: @Sendable (StopReason) -> Void
         package init(
             journal: any JournalWriting, peers: any PeerSending, signer: any Signing, agents: any AgentCalling,
-            log: @escaping @Sendable (LogRecord) -> Void,
+            project: @escaping @Sendable (ProjectionChange) -> Void = { _ in }, log: @escaping @Sendable (LogRecord) -> Void,
             stop: @escaping @Sendable (StopReason) -> Void
         ) {
             self.journal = journal
             self.peers = peers
             self.signer = signer
             self.agents = agents
+            self.project = project
             self.log = log
             self.stop = stop
         }
@@ -141,7 +144,7 @@ package final class MemberRunner: Sendable {
             case .call(let call): seat.inbox.append(.agentAnswered(call: call.number, AgentTaskAnswer(.dropped)))
             case .reply(_, let ticket):
                 seat.callers.removeValue(forKey: ticket)?.answer(Performed(reply: .notReadable, state: seat.member.state))
-            case .write, .send, .hold, .announce, .log, .stop: break
+            case .write, .send, .hold, .announce, .project, .log, .stop: break
             }
             return
         }
@@ -162,6 +165,7 @@ package final class MemberRunner: Sendable {
         case .call(let call):
             hands.agents.call(call) { self.deliver(.agentAnswered(call: call.number, $0)) }
         case .announce(let decision): seat.decisions.announce(decision)
+        case .project(let change): hands.project(change)
         case .log(let record): hands.log(record)
         case .stop(let reason):
             seat.isStopped = true

@@ -27,6 +27,12 @@ package struct ServeConfiguration: Hashable, Sendable {
     package var dispatcherID: String?
     /// Validity of agents' certificates, 1 to 3650.
     package var agentCertificateDays = 825
+    /// Whether ctrl-exec's files are kept (architecture, rule 6); nil: nothing is said about it.
+    package var projection: Bool?
+    package var projectionConfigurationDirectory: String?
+    package var projectionDataDirectory: String?
+    /// Whether the dispatcher's private key is among them.
+    package var projectsKeys = false
 
     /// An absolute path; nil: there is none.
     package var authHook: String?
@@ -70,91 +76,129 @@ package struct ServeConfiguration: Hashable, Sendable {
     /// The keys beside ctrl-exec's own, some of which mean nothing here but may stay in the file.
     package static let keys = [
         "api_listen", "cluster_directory", "control_socket", "dial_from", "operations_listen", "pairing", "pairing_listen", "peer_listen",
-        "runs_directory",
+        "project_keys", "projection", "projection_config_directory", "projection_data_directory", "runs_directory",
     ]
 
     /// - Parameters:
     ///   - file: the text of the configuration file; nil: there is none.
     ///   - path: its name in messages.
     package init(file: String?, path: String, flags: Flags = Flags()) throws(ConfigurationError) {
-        if let file {
-            let file = DispatcherConfiguration(text: file, path: path, furtherKeys: Self.keys)
-            if let unknown = file.unknownKeys.first { throw unknown }
-            try apply(file)
-        }
-        try apply(flags)
+        let (configuration, problems) = Self.read(file: file, path: path, flags: flags)
+        if let first = problems.first { throw first }
+        self = configuration
     }
 
-    private mutating func apply(_ file: DispatcherConfiguration) throws(ConfigurationError) {
-        func setting(_ key: String) -> (value: String, place: Place)? {
-            guard let setting = file.settings.first(where: { $0.key == key }), !setting.value.isEmpty else { return nil }
-            return (setting.value, Place(path: file.path, line: setting.line, name: "'\(key)'"))
-        }
-        if let (value, _) = setting("cluster_directory") { directory = value }
-        if let (value, place) = setting("operations_listen") { operations = try Self.hostPort(value, at: place) }
-        if let (value, place) = setting("pairing_listen") { pairing = try Self.hostPort(value, at: place) }
-        if let (value, _) = setting("api_bind") { api = HostPort(host: value, port: api.port) }
-        if let port = try file.whole("api_port", 1...65_535) { api = HostPort(host: api.host, port: port) }
-        if let (value, place) = setting("api_listen") { api = try Self.hostPort(value, at: place) }
-        if let (value, place) = setting("peer_listen") { peer = try Self.hostPort(value, at: place) }
-        if let (value, place) = setting("control_socket") { controlSocket = try Self.socketPath(value, at: place) }
-        if let (value, _) = setting("dial_from") { dialFrom = value }
-        if let (value, place) = setting("pairing") {
-            guard value == "session" || value == "always" else { throw place.error("must be 'session' or 'always', not '\(value)'") }
-            pairingAlways = value == "always"
-        }
-        maxParallel = try file.whole("max_parallel", 1...Limits.hosts) ?? maxParallel
-        readTimeoutSeconds = try file.whole("timeout", 1...86_400) ?? readTimeoutSeconds
-        readTimeoutSeconds = try file.whole("read_timeout", 1...86_400) ?? readTimeoutSeconds
-        agentCertificateDays = try file.whole("cert_days", 1...3650) ?? agentCertificateDays
-        dispatcherID = file["dispatcher_id"]
-        givenRunsDirectory = file["runs_directory"]
-        try applyApi(file)
+    /// What the file and the flags say, and all that is wrong in them, in the order of the file; where something is wrong the default stands.
+    package static func read(
+        file: String?, path: String, flags: Flags = Flags()
+    ) -> (configuration: ServeConfiguration, problems: [ConfigurationError]) {
+        var configuration = ServeConfiguration()
+        var reader = Reader(file: file.map { DispatcherConfiguration(text: $0, path: path, furtherKeys: keys) })
+        configuration.apply(&reader)
+        configuration.apply(flags, &reader)
+        let problems = reader.unknownKeys + reader.problems
+        return (configuration, problems.sorted { ($0.line ?? .max) < ($1.line ?? .max) })
     }
 
-    private mutating func applyApi(_ file: DispatcherConfiguration) throws(ConfigurationError) {
-        func setting(_ key: String) -> (value: String, place: Place)? {
-            guard let setting = file.settings.first(where: { $0.key == key }), !setting.value.isEmpty else { return nil }
+    /// Where the files of the projection go; nil: there are none. A member whose state directory is somewhere else than usual does not write
+    /// to where a host's dispatcher has its files unless it is told to.
+    package var projectionSettings: ProjectionSettings? {
+        let isUsual = directory == ServeConfiguration().directory
+        guard projection ?? (isUsual || projectionConfigurationDirectory != nil || projectionDataDirectory != nil) else { return nil }
+        return ProjectionSettings(
+            configurationDirectory: projectionConfigurationDirectory ?? "/etc/ctrl-exec",
+            dataDirectory: projectionDataDirectory ?? "/var/lib/ctrl-exec", projectsKeys: projectsKeys)
+    }
+
+    private mutating func apply(_ file: inout Reader) {
+        directory = file.text("cluster_directory") ?? directory
+        operations = file.value("operations_listen", Self.hostPort) ?? operations
+        pairing = file.value("pairing_listen", Self.hostPort) ?? pairing
+        if let value = file.text("api_bind") { api = HostPort(host: value, port: api.port) }
+        if let port = file.whole("api_port", 1...65_535) { api = HostPort(host: api.host, port: port) }
+        api = file.value("api_listen", Self.hostPort) ?? api
+        peer = file.value("peer_listen", Self.hostPort) ?? peer
+        controlSocket = file.value("control_socket", Self.socketPath) ?? controlSocket
+        dialFrom = file.text("dial_from") ?? dialFrom
+        pairingAlways = file.value("pairing", Self.oneOf("session", "always")).map { $0 == "always" } ?? pairingAlways
+        maxParallel = file.whole("max_parallel", 1...Limits.hosts) ?? maxParallel
+        readTimeoutSeconds = file.whole("timeout", 1...86_400) ?? readTimeoutSeconds
+        readTimeoutSeconds = file.whole("read_timeout", 1...86_400) ?? readTimeoutSeconds
+        agentCertificateDays = file.whole("cert_days", 1...3650) ?? agentCertificateDays
+        dispatcherID = file.text("dispatcher_id")
+        projection = file.value("projection", Self.oneOf("on", "off")).map { $0 == "on" } ?? projection
+        projectionConfigurationDirectory = file.value("projection_config_directory", Self.absolute) ?? projectionConfigurationDirectory
+        projectionDataDirectory = file.value("projection_data_directory", Self.absolute) ?? projectionDataDirectory
+        projectsKeys = file.value("project_keys", Self.oneOf("yes", "no")).map { $0 == "yes" } ?? projectsKeys
+        givenRunsDirectory = file.text("runs_directory")
+        applyApi(&file)
+    }
+
+    private mutating func applyApi(_ file: inout Reader) {
+        authHook = file.value("auth_hook", Self.absoluteFile)
+        authHookTimeoutSeconds = file.whole("auth_hook_timeout", 1...3_600) ?? authHookTimeoutSeconds
+        allowsApiWithoutHook = file.value("api_auth_default", Self.oneOf("allow", "deny")).map { $0 == "allow" } ?? allowsApiWithoutHook
+        deniesGenerically = file.value("auth_deny_generic", Self.yesOrNo) ?? deniesGenerically
+        switch (file.text("api_cert"), file.text("api_key")) {
+        case (_?, nil): file.refuse("api_cert", "needs 'api_key' beside it: 7445 speaks TLS with both or not at all")
+        case (nil, _?): file.refuse("api_key", "needs 'api_cert' beside it: 7445 speaks TLS with both or not at all")
+        case (let certificate, let key): (apiCertificate, apiKey) = (certificate, key)
+        }
+        apiRequests = file.whole("api_max_children", 1...10_000) ?? apiRequests
+    }
+
+    private mutating func apply(_ flags: Flags, _ reader: inout Reader) {
+        func place(_ flag: String) -> Place { Place(path: "ced serve", line: nil, name: flag) }
+        directory = flags.directory ?? directory
+        operations = reader.value(flags.operations, at: place("--operations"), Self.hostPort) ?? operations
+        pairing = reader.value(flags.pairing, at: place("--pairing"), Self.hostPort) ?? pairing
+        api = reader.value(flags.api, at: place("--api"), Self.hostPort) ?? api
+        peer = reader.value(flags.peer, at: place("--peer"), Self.hostPort) ?? peer
+        controlSocket = reader.value(flags.controlSocket, at: place("--socket"), Self.socketPath) ?? controlSocket
+        dialFrom = flags.dialFrom ?? dialFrom
+        if flags.pairingAlways { pairingAlways = true }
+    }
+
+    /// Reads one setting after the other and keeps what is wrong with them.
+    private struct Reader {
+        typealias Parse<Value> = (String, Place) throws(ConfigurationError) -> Value
+
+        private let file: DispatcherConfiguration?
+        private(set) var problems: [ConfigurationError] = []
+
+        init(file: DispatcherConfiguration?) { self.file = file }
+        var unknownKeys: [ConfigurationError] { file?.unknownKeys ?? [] }
+
+        func text(_ key: String) -> String? { file?[key] }
+
+        mutating func value<Value>(_ key: String, _ parse: Parse<Value>) -> Value? {
+            setting(key).flatMap { value($0.value, at: $0.place, parse) }
+        }
+
+        /// A value that is good by itself, but not beside the others.
+        mutating func refuse(_ key: String, _ message: String) {
+            if let place = setting(key)?.place { problems.append(place.error(message)) }
+        }
+
+        private func setting(_ key: String) -> (value: String, place: Place)? {
+            guard let file, let setting = file.settings.first(where: { $0.key == key }), !setting.value.isEmpty else { return nil }
             return (setting.value, Place(path: file.path, line: setting.line, name: "'\(key)'"))
         }
-        if let (value, place) = setting("auth_hook") {
-            guard value.first == "/" else { throw place.error("must be an absolute path, not '\(value)'") }
-            authHook = value
-        }
-        authHookTimeoutSeconds = try file.whole("auth_hook_timeout", 1...3_600) ?? authHookTimeoutSeconds
-        if let (value, place) = setting("api_auth_default") {
-            guard value == "allow" || value == "deny" else { throw place.error("must be 'allow' or 'deny', not '\(value)'") }
-            allowsApiWithoutHook = value == "allow"
-        }
-        if let (value, place) = setting("auth_deny_generic") {
-            // As in the original, what begins with 1 or y is yes. What might have been meant as yes and would not be is asked about.
-            switch value.lowercased().first {
-            case "1", "y": deniesGenerically = true
-            case "0", "n": deniesGenerically = false
-            default: throw place.error("must be 'yes' or 'no', not '\(value)'")
+
+        mutating func value<Value>(_ text: String?, at place: Place, _ parse: Parse<Value>) -> Value? {
+            guard let text else { return nil }
+            do throws(ConfigurationError) { return try parse(text, place) } catch {
+                problems.append(error)
+                return nil
             }
         }
-        let (certificate, key) = (setting("api_cert"), setting("api_key"))
-        switch (certificate, key) {
-        case (let (_, place)?, nil): throw place.error("needs 'api_key' beside it: 7445 speaks TLS with both or not at all")
-        case (nil, let (_, place)?): throw place.error("needs 'api_cert' beside it: 7445 speaks TLS with both or not at all")
-        default:
-            apiCertificate = certificate?.value
-            apiKey = key?.value
-        }
-        apiRequests = try file.whole("api_max_children", 1...10_000) ?? apiRequests
-    }
 
-    private mutating func apply(_ flags: Flags) throws(ConfigurationError) {
-        func place(_ flag: String) -> Place { Place(path: "ced serve", line: nil, name: flag) }
-        if let value = flags.directory { directory = value }
-        if let value = flags.operations { operations = try Self.hostPort(value, at: place("--operations")) }
-        if let value = flags.pairing { pairing = try Self.hostPort(value, at: place("--pairing")) }
-        if let value = flags.api { api = try Self.hostPort(value, at: place("--api")) }
-        if let value = flags.peer { peer = try Self.hostPort(value, at: place("--peer")) }
-        if let value = flags.controlSocket { controlSocket = try Self.socketPath(value, at: place("--socket")) }
-        if let value = flags.dialFrom { dialFrom = value }
-        if flags.pairingAlways { pairingAlways = true }
+        mutating func whole(_ key: String, _ range: ClosedRange<Int>) -> Int? {
+            do throws(ConfigurationError) { return try file?.whole(key, range) } catch {
+                problems.append(error)
+                return nil
+            }
+        }
     }
 
     private struct Place {
@@ -177,5 +221,33 @@ package struct ServeConfiguration: Hashable, Sendable {
             throw place.error("must be a path of 1 to 107 bytes, not of \(value.utf8.count)")
         }
         return value
+    }
+
+    private static func oneOf(_ words: String...) -> Reader.Parse<String> {
+        { value, place throws(ConfigurationError) in
+            guard words.contains(value) else {
+                throw place.error("must be \(words.map { "'\($0)'" }.joined(separator: " or ")), not '\(value)'")
+            }
+            return value
+        }
+    }
+
+    private static func absolute(_ value: String, at place: Place) throws(ConfigurationError) -> String {
+        guard value.hasPrefix("/") else { throw place.error("must be the absolute path of a directory, not '\(value)'") }
+        return value
+    }
+
+    private static func absoluteFile(_ value: String, at place: Place) throws(ConfigurationError) -> String {
+        guard value.hasPrefix("/") else { throw place.error("must be an absolute path, not '\(value)'") }
+        return value
+    }
+
+    /// As in the original, what begins with 1 or y is yes. What might have been meant as yes and would not be is asked about.
+    private static func yesOrNo(_ value: String, at place: Place) throws(ConfigurationError) -> Bool {
+        switch value.lowercased().first {
+        case "1", "y": return true
+        case "0", "n": return false
+        default: throw place.error("must be 'yes' or 'no', not '\(value)'")
+        }
     }
 }

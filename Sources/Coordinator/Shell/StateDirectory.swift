@@ -21,6 +21,8 @@ package struct StateDirectory: Hashable, Sendable {
     package var clusterKey: String { path + "/cluster.key" }
     package var clusterCA: String { path + "/cluster-ca.crt" }
     package var fleetCA: String { path + "/fleet-ca.crt" }
+    /// What is known of the files that this member keeps elsewhere.
+    package var projection: String { path + "/projection" }
     package var journal: String { path + "/journal" }
 
     /// What a member needs from its directory besides the journal.

@@ -136,7 +136,7 @@ extension DispatcherState {
             identityBook.hold(serial, by: member)
             return .stepped
         case .identityConfirmed(let agent, let serial, let refused):
-            confirm(agent.name, serial, refused: refused)
+            confirm(agent.name, serial, refused: refused, at: proposal.calendar)
             return .stepped
         case .identityRemoved(let agent, let serial):
             forget(agent.name, serial)
@@ -148,10 +148,10 @@ extension DispatcherState {
             registry.update(agent.name) { $0.tags = tags }
             return .stepped
         case .activate(let serial):
-            activate(serial)
+            activate(serial, at: proposal.calendar)
             return .stepped
         case .retire(let serial):
-            finish(serial)
+            finish(serial, at: proposal.calendar)
             return .stepped
         }
     }
@@ -222,7 +222,7 @@ extension DispatcherState {
             AgentRecord(
                 name: name, lookup: reach.lookup, address: reach.address, port: reach.port, paired: paired, reqid: reqid,
                 certificateSerial: serial, certificateNotAfter: notAfter,
-                confirmedIdentities: identityBook.current.map { [$0.serial] } ?? []))
+                confirmedIdentities: identityBook.current.map { [$0.serial] } ?? [], confirmedAt: identityBook.current.map { _ in paired }))
         if let decision = pairing.decide(reqid, .approved(certificate: certificate), serial: serial, at: time) {
             applied.decided.append(decision)
         }

@@ -13,6 +13,7 @@ import CtrlExec
 extension DispatcherState {
     /// The rotation that is not activated yet.
     package var rotation: Rotation? { identityBook.rotation }
+    package var lastRotation: RotationRecord? { identityBook.lastRotation }
     /// The identity that agents are told of.
     package var newestIdentity: Identity? { identityBook.newest }
     package func identity(_ serial: SerialNumber) -> Identity? { identityBook[serial] }
@@ -154,13 +155,14 @@ extension DispatcherState {
         }
     }
 
-    mutating func activate(_ serial: SerialNumber) {
+    mutating func activate(_ serial: SerialNumber, at calendar: WallClock) {
         guard let rotation = identityBook.rotation else { return }
-        identityBook.activate(serial, retirePreviousAt: time + (rotation.isCompromised ? 0 : rotation.overlapMilliseconds))
+        identityBook.activate(
+            serial, after: rotation, retirePreviousAt: time + (rotation.isCompromised ? 0 : rotation.overlapMilliseconds), at: calendar)
         identityBook.rotation = nil
     }
 
-    mutating func confirm(_ name: AgentName, _ serial: SerialNumber, refused: [SerialNumber]) {
+    mutating func confirm(_ name: AgentName, _ serial: SerialNumber, refused: [SerialNumber], at calendar: WallClock) {
         let order = identityBook.all.map(\.serial)
         registry.update(name) { agent in
             var confirmed = agent.confirmedIdentities.filter { $0 != serial && !refused.contains($0) }
@@ -168,6 +170,7 @@ extension DispatcherState {
             confirmed.append(serial)
             // Oldest first; what was forgotten here counts for nothing.
             agent.confirmedIdentities = order.filter(confirmed.contains)
+            agent.confirmedAt = calendar
             agent.forgottenIdentities.removeAll { $0 == serial }
         }
     }
@@ -187,8 +190,8 @@ extension DispatcherState {
         }
     }
 
-    mutating func finish(_ serial: SerialNumber) {
-        identityBook.finish(serial)
+    mutating func finish(_ serial: SerialNumber, at calendar: WallClock) {
+        identityBook.finish(serial, at: calendar)
         registry.updateAll { $0.forgottenIdentities.removeAll { $0 == serial } }
     }
 }

@@ -39,6 +39,7 @@ struct Identities: Hashable, Sendable {
     private(set) var uses = SortedArrayMap<SerialNumber, IdentityUse>()
     /// The one rotation that is not activated yet.
     var rotation: Rotation?
+    private(set) var lastRotation: RotationRecord?
 
     init(genesis: Identity, members: [MemberID]) {
         all = [genesis]
@@ -84,7 +85,10 @@ struct Identities: Hashable, Sendable {
     }
 
     /// The new one becomes current, the current one previous.
-    mutating func activate(_ serial: SerialNumber, retirePreviousAt: ClusterTime) {
+    mutating func activate(_ serial: SerialNumber, after rotation: Rotation, retirePreviousAt: ClusterTime, at calendar: WallClock) {
+        lastRotation = RotationRecord(
+            serial: serial, previous: current?.serial, startedAt: rotation.startedAt, activatedAt: calendar,
+            overlapMilliseconds: rotation.isCompromised ? 0 : rotation.overlapMilliseconds, previousRetiredAt: nil)
         for position in all.indices {
             if all[position].phase == .current {
                 all[position].phase = .previous
@@ -98,7 +102,8 @@ struct Identities: Hashable, Sendable {
         if let position = position(of: serial), all[position].phase == .prepared { all[position].phase = .aborting }
     }
 
-    mutating func finish(_ serial: SerialNumber) {
+    mutating func finish(_ serial: SerialNumber, at calendar: WallClock) {
+        if lastRotation?.previous == serial { lastRotation?.previousRetiredAt = calendar }
         guard let position = position(of: serial) else { return }
         all[position].phase = all[position].phase == .aborting ? .aborted : .retired
         uses[serial] = nil

@@ -17,6 +17,8 @@ package struct AgentRecord: Hashable, Sendable {
     package var certificateNotAfter: WallClock
     /// Dispatcher serials that this agent has confirmed, oldest first.
     package var confirmedIdentities: [SerialNumber]
+    /// When it last confirmed one, for people.
+    package var confirmedAt: WallClock?
     /// Of the identities that are being retired: those that it was told to forget.
     package var forgottenIdentities: [SerialNumber]
     /// How it is told which serials to trust; nil: not found out yet.
@@ -26,7 +28,7 @@ package struct AgentRecord: Hashable, Sendable {
     package init(
         name: AgentName, lookup: Reachability.Lookup, address: String, port: UInt16, paired: WallClock, reqid: Reqid,
         certificateSerial: SerialNumber, certificateNotAfter: WallClock, confirmedIdentities: [SerialNumber],
-        forgottenIdentities: [SerialNumber] = [], dialect: AgentDialect? = nil, tags: AgentTags = .none
+        confirmedAt: WallClock? = nil, forgottenIdentities: [SerialNumber] = [], dialect: AgentDialect? = nil, tags: AgentTags = .none
     ) {
         self.name = name
         self.lookup = lookup
@@ -37,6 +39,7 @@ package struct AgentRecord: Hashable, Sendable {
         self.certificateSerial = certificateSerial
         self.certificateNotAfter = certificateNotAfter
         self.confirmedIdentities = confirmedIdentities
+        self.confirmedAt = confirmedAt
         self.forgottenIdentities = forgottenIdentities
         self.dialect = dialect
         self.tags = tags

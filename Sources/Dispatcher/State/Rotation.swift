@@ -72,6 +72,18 @@ package struct Rotation: Hashable, Sendable {
     package let startedAt: WallClock
 }
 
+/// The last rotation whose identity became current, for people: nothing is decided by it.
+package struct RotationRecord: Hashable, Sendable {
+    package let serial: SerialNumber
+    /// The identity that it replaced.
+    package let previous: SerialNumber?
+    package let startedAt: WallClock
+    package let activatedAt: WallClock
+    package let overlapMilliseconds: UInt64
+    /// When the replaced identity was retired; nil while somebody may still trust it.
+    package var previousRetiredAt: WallClock?
+}
+
 /// What becomes of an identity beside its phase.
 package struct IdentityUse: Hashable, Sendable {
     /// The members that can present it, in order.

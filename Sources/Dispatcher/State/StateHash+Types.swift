@@ -171,6 +171,7 @@ extension AgentRecord: Canonical {
         hasher.add(certificateSerial)
         hasher.add(certificateNotAfter)
         hasher.add(confirmedIdentities)
+        hasher.add(confirmedAt)
         hasher.add(forgottenIdentities)
         hasher.add(dialect?.rawValue ?? "")
         hasher.add(tags)
@@ -616,10 +617,22 @@ extension Revocations: Canonical {
     }
 }
 
+extension RotationRecord: Canonical {
+    func feed(_ hasher: inout CanonicalHasher) {
+        hasher.add(serial)
+        hasher.add(previous)
+        hasher.add(startedAt)
+        hasher.add(activatedAt)
+        hasher.add(overlapMilliseconds)
+        hasher.add(previousRetiredAt)
+    }
+}
+
 extension Identities: Canonical {
     func feed(_ hasher: inout CanonicalHasher) {
         hasher.add(all)
         hasher.add(uses)
         hasher.add(rotation)
+        hasher.add(lastRotation)
     }
 }

@@ -733,48 +733,97 @@ package nonisolated struct ProtoNumberedReport: Sendable {
   fileprivate var _report: ProtoMemberReport? = nil
 }
 
-package nonisolated struct ProtoMemberReport: Sendable {
+package nonisolated struct ProtoMemberReport: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
   // methods supported on all messages.
 
-  package var member: String = String()
+  package var member: String {
+    get {_storage._member}
+    set {_uniqueStorage()._member = newValue}
+  }
 
-  package var version: String = String()
+  package var version: String {
+    get {_storage._version}
+    set {_uniqueStorage()._version = newValue}
+  }
 
-  package var role: ProtoMemberReport.Role = .unset
+  package var role: ProtoMemberReport.Role {
+    get {_storage._role}
+    set {_uniqueStorage()._role = newValue}
+  }
 
-  package var term: UInt64 = 0
+  package var term: UInt64 {
+    get {_storage._term}
+    set {_uniqueStorage()._term = newValue}
+  }
 
   package var leader: String {
-    get {_leader ?? String()}
-    set {_leader = newValue}
+    get {_storage._leader ?? String()}
+    set {_uniqueStorage()._leader = newValue}
   }
   /// Returns true if `leader` has been explicitly set.
-  package var hasLeader: Bool {self._leader != nil}
+  package var hasLeader: Bool {_storage._leader != nil}
   /// Clears the value of `leader`. Subsequent reads from it will return its default value.
-  package mutating func clearLeader() {self._leader = nil}
+  package mutating func clearLeader() {_uniqueStorage()._leader = nil}
 
-  package var lastLogIndex: UInt64 = 0
+  package var lastLogIndex: UInt64 {
+    get {_storage._lastLogIndex}
+    set {_uniqueStorage()._lastLogIndex = newValue}
+  }
 
-  package var commitIndex: UInt64 = 0
+  package var commitIndex: UInt64 {
+    get {_storage._commitIndex}
+    set {_uniqueStorage()._commitIndex = newValue}
+  }
 
-  package var appliedIndex: UInt64 = 0
+  package var appliedIndex: UInt64 {
+    get {_storage._appliedIndex}
+    set {_uniqueStorage()._appliedIndex = newValue}
+  }
 
-  package var stateHash: UInt64 = 0
+  package var stateHash: UInt64 {
+    get {_storage._stateHash}
+    set {_uniqueStorage()._stateHash = newValue}
+  }
 
-  package var isReady: Bool = false
+  package var isReady: Bool {
+    get {_storage._isReady}
+    set {_uniqueStorage()._isReady = newValue}
+  }
 
   package var leaderContactMilliseconds: UInt64 {
-    get {_leaderContactMilliseconds ?? 0}
-    set {_leaderContactMilliseconds = newValue}
+    get {_storage._leaderContactMilliseconds ?? 0}
+    set {_uniqueStorage()._leaderContactMilliseconds = newValue}
   }
   /// Returns true if `leaderContactMilliseconds` has been explicitly set.
-  package var hasLeaderContactMilliseconds: Bool {self._leaderContactMilliseconds != nil}
+  package var hasLeaderContactMilliseconds: Bool {_storage._leaderContactMilliseconds != nil}
   /// Clears the value of `leaderContactMilliseconds`. Subsequent reads from it will return its default value.
-  package mutating func clearLeaderContactMilliseconds() {self._leaderContactMilliseconds = nil}
+  package mutating func clearLeaderContactMilliseconds() {_uniqueStorage()._leaderContactMilliseconds = nil}
 
-  package var peers: [ProtoPeerContact] = []
+  package var peers: [ProtoPeerContact] {
+    get {_storage._peers}
+    set {_uniqueStorage()._peers = newValue}
+  }
+
+  /// What the member's calendar showed when it said this.
+  package var calendarSeconds: Int64 {
+    get {_storage._calendarSeconds ?? 0}
+    set {_uniqueStorage()._calendarSeconds = newValue}
+  }
+  /// Returns true if `calendarSeconds` has been explicitly set.
+  package var hasCalendarSeconds: Bool {_storage._calendarSeconds != nil}
+  /// Clears the value of `calendarSeconds`. Subsequent reads from it will return its default value.
+  package mutating func clearCalendarSeconds() {_uniqueStorage()._calendarSeconds = nil}
+
+  package var facts: ProtoMemberFacts {
+    get {_storage._facts ?? ProtoMemberFacts()}
+    set {_uniqueStorage()._facts = newValue}
+  }
+  /// Returns true if `facts` has been explicitly set.
+  package var hasFacts: Bool {_storage._facts != nil}
+  /// Clears the value of `facts`. Subsequent reads from it will return its default value.
+  package mutating func clearFacts() {_uniqueStorage()._facts = nil}
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -826,8 +875,91 @@ package nonisolated struct ProtoMemberReport: Sendable {
 
   package init() {}
 
-  fileprivate var _leader: String? = nil
-  fileprivate var _leaderContactMilliseconds: UInt64? = nil
+  fileprivate var _storage = _StorageClass.defaultInstance
+}
+
+/// What the shell knows of its surroundings.
+package nonisolated struct ProtoMemberFacts: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var diskFreeBytes: UInt64 {
+    get {_diskFreeBytes ?? 0}
+    set {_diskFreeBytes = newValue}
+  }
+  /// Returns true if `diskFreeBytes` has been explicitly set.
+  package var hasDiskFreeBytes: Bool {self._diskFreeBytes != nil}
+  /// Clears the value of `diskFreeBytes`. Subsequent reads from it will return its default value.
+  package mutating func clearDiskFreeBytes() {self._diskFreeBytes = nil}
+
+  package var diskTotalBytes: UInt64 = 0
+
+  package var certificateNotAfter: Int64 {
+    get {_certificateNotAfter ?? 0}
+    set {_certificateNotAfter = newValue}
+  }
+  /// Returns true if `certificateNotAfter` has been explicitly set.
+  package var hasCertificateNotAfter: Bool {self._certificateNotAfter != nil}
+  /// Clears the value of `certificateNotAfter`. Subsequent reads from it will return its default value.
+  package mutating func clearCertificateNotAfter() {self._certificateNotAfter = nil}
+
+  package var projection: ProtoMemberFacts.Projection = .unset
+
+  package var projectionProblem: String = String()
+
+  package var keptAside: UInt32 = 0
+
+  package var keptAsideExample: String = String()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package nonisolated enum Projection: SwiftProtobuf.Enum, Swift.CaseIterable {
+    package typealias RawValue = Int
+    case unset // = 0
+    case waiting // = 1
+    case following // = 2
+    case failing // = 3
+    case UNRECOGNIZED(Int)
+
+    package init() {
+      self = .unset
+    }
+
+    package init?(rawValue: Int) {
+      switch rawValue {
+      case 0: self = .unset
+      case 1: self = .waiting
+      case 2: self = .following
+      case 3: self = .failing
+      default: self = .UNRECOGNIZED(rawValue)
+      }
+    }
+
+    package var rawValue: Int {
+      switch self {
+      case .unset: return 0
+      case .waiting: return 1
+      case .following: return 2
+      case .failing: return 3
+      case .UNRECOGNIZED(let i): return i
+      }
+    }
+
+    // The compiler won't synthesize support with the UNRECOGNIZED case.
+    package static let allCases: [ProtoMemberFacts.Projection] = [
+      .unset,
+      .waiting,
+      .following,
+      .failing,
+    ]
+
+  }
+
+  package init() {}
+
+  fileprivate var _diskFreeBytes: UInt64? = nil
+  fileprivate var _certificateNotAfter: Int64? = nil
 }
 
 package nonisolated struct ProtoPeerContact: Sendable {
@@ -2122,7 +2254,172 @@ nonisolated extension ProtoNumberedReport: SwiftProtobuf.Message, SwiftProtobuf.
 
 nonisolated extension ProtoMemberReport: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".MemberReport"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}member\0\u{1}version\0\u{1}role\0\u{1}term\0\u{1}leader\0\u{3}last_log_index\0\u{3}commit_index\0\u{3}applied_index\0\u{3}state_hash\0\u{3}is_ready\0\u{3}leader_contact_milliseconds\0\u{1}peers\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}member\0\u{1}version\0\u{1}role\0\u{1}term\0\u{1}leader\0\u{3}last_log_index\0\u{3}commit_index\0\u{3}applied_index\0\u{3}state_hash\0\u{3}is_ready\0\u{3}leader_contact_milliseconds\0\u{1}peers\0\u{4}\u{8}calendar_seconds\0\u{1}facts\0")
+
+  fileprivate class _StorageClass {
+    var _member: String = String()
+    var _version: String = String()
+    var _role: ProtoMemberReport.Role = .unset
+    var _term: UInt64 = 0
+    var _leader: String? = nil
+    var _lastLogIndex: UInt64 = 0
+    var _commitIndex: UInt64 = 0
+    var _appliedIndex: UInt64 = 0
+    var _stateHash: UInt64 = 0
+    var _isReady: Bool = false
+    var _leaderContactMilliseconds: UInt64? = nil
+    var _peers: [ProtoPeerContact] = []
+    var _calendarSeconds: Int64? = nil
+    var _facts: ProtoMemberFacts? = nil
+
+      // This property is used as the initial default value for new instances of the type.
+      // The type itself is protecting the reference to its storage via CoW semantics.
+      // This will force a copy to be made of this reference when the first mutation occurs;
+      // hence, it is safe to mark this as `nonisolated(unsafe)`.
+      static nonisolated(unsafe) let defaultInstance = _StorageClass()
+
+    private init() {}
+
+    init(copying source: _StorageClass) {
+      _member = source._member
+      _version = source._version
+      _role = source._role
+      _term = source._term
+      _leader = source._leader
+      _lastLogIndex = source._lastLogIndex
+      _commitIndex = source._commitIndex
+      _appliedIndex = source._appliedIndex
+      _stateHash = source._stateHash
+      _isReady = source._isReady
+      _leaderContactMilliseconds = source._leaderContactMilliseconds
+      _peers = source._peers
+      _calendarSeconds = source._calendarSeconds
+      _facts = source._facts
+    }
+  }
+
+  fileprivate mutating func _uniqueStorage() -> _StorageClass {
+    if !isKnownUniquelyReferenced(&_storage) {
+      _storage = _StorageClass(copying: _storage)
+    }
+    return _storage
+  }
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    _ = _uniqueStorage()
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      while let fieldNumber = try decoder.nextFieldNumber() {
+        // The use of inline closures is to circumvent an issue where the compiler
+        // allocates stack space for every case branch when no optimizations are
+        // enabled. https://github.com/apple/swift-protobuf/issues/1034
+        switch fieldNumber {
+        case 1: try { try decoder.decodeSingularStringField(value: &_storage._member) }()
+        case 2: try { try decoder.decodeSingularStringField(value: &_storage._version) }()
+        case 3: try { try decoder.decodeSingularEnumField(value: &_storage._role) }()
+        case 4: try { try decoder.decodeSingularUInt64Field(value: &_storage._term) }()
+        case 5: try { try decoder.decodeSingularStringField(value: &_storage._leader) }()
+        case 6: try { try decoder.decodeSingularUInt64Field(value: &_storage._lastLogIndex) }()
+        case 7: try { try decoder.decodeSingularUInt64Field(value: &_storage._commitIndex) }()
+        case 8: try { try decoder.decodeSingularUInt64Field(value: &_storage._appliedIndex) }()
+        case 9: try { try decoder.decodeSingularFixed64Field(value: &_storage._stateHash) }()
+        case 10: try { try decoder.decodeSingularBoolField(value: &_storage._isReady) }()
+        case 11: try { try decoder.decodeSingularUInt64Field(value: &_storage._leaderContactMilliseconds) }()
+        case 12: try { try decoder.decodeRepeatedMessageField(value: &_storage._peers) }()
+        case 20: try { try decoder.decodeSingularInt64Field(value: &_storage._calendarSeconds) }()
+        case 21: try { try decoder.decodeSingularMessageField(value: &_storage._facts) }()
+        default: break
+        }
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    try withExtendedLifetime(_storage) { (_storage: _StorageClass) in
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every if/case branch local when no optimizations
+      // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+      // https://github.com/apple/swift-protobuf/issues/1182
+      if !_storage._member.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._member, fieldNumber: 1)
+      }
+      if !_storage._version.isEmpty {
+        try visitor.visitSingularStringField(value: _storage._version, fieldNumber: 2)
+      }
+      if _storage._role != .unset {
+        try visitor.visitSingularEnumField(value: _storage._role, fieldNumber: 3)
+      }
+      if _storage._term != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._term, fieldNumber: 4)
+      }
+      try { if let v = _storage._leader {
+        try visitor.visitSingularStringField(value: v, fieldNumber: 5)
+      } }()
+      if _storage._lastLogIndex != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._lastLogIndex, fieldNumber: 6)
+      }
+      if _storage._commitIndex != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._commitIndex, fieldNumber: 7)
+      }
+      if _storage._appliedIndex != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._appliedIndex, fieldNumber: 8)
+      }
+      if _storage._stateHash != 0 {
+        try visitor.visitSingularFixed64Field(value: _storage._stateHash, fieldNumber: 9)
+      }
+      if _storage._isReady != false {
+        try visitor.visitSingularBoolField(value: _storage._isReady, fieldNumber: 10)
+      }
+      try { if let v = _storage._leaderContactMilliseconds {
+        try visitor.visitSingularUInt64Field(value: v, fieldNumber: 11)
+      } }()
+      if !_storage._peers.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._peers, fieldNumber: 12)
+      }
+      try { if let v = _storage._calendarSeconds {
+        try visitor.visitSingularInt64Field(value: v, fieldNumber: 20)
+      } }()
+      try { if let v = _storage._facts {
+        try visitor.visitSingularMessageField(value: v, fieldNumber: 21)
+      } }()
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: ProtoMemberReport, rhs: ProtoMemberReport) -> Bool {
+    if lhs._storage !== rhs._storage {
+      let storagesAreEqual: Bool = withExtendedLifetime((lhs._storage, rhs._storage)) { (_args: (_StorageClass, _StorageClass)) in
+        let _storage = _args.0
+        let rhs_storage = _args.1
+        if _storage._member != rhs_storage._member {return false}
+        if _storage._version != rhs_storage._version {return false}
+        if _storage._role != rhs_storage._role {return false}
+        if _storage._term != rhs_storage._term {return false}
+        if _storage._leader != rhs_storage._leader {return false}
+        if _storage._lastLogIndex != rhs_storage._lastLogIndex {return false}
+        if _storage._commitIndex != rhs_storage._commitIndex {return false}
+        if _storage._appliedIndex != rhs_storage._appliedIndex {return false}
+        if _storage._stateHash != rhs_storage._stateHash {return false}
+        if _storage._isReady != rhs_storage._isReady {return false}
+        if _storage._leaderContactMilliseconds != rhs_storage._leaderContactMilliseconds {return false}
+        if _storage._peers != rhs_storage._peers {return false}
+        if _storage._calendarSeconds != rhs_storage._calendarSeconds {return false}
+        if _storage._facts != rhs_storage._facts {return false}
+        return true
+      }
+      if !storagesAreEqual {return false}
+    }
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoMemberReport.Role: SwiftProtobuf._ProtoNameProviding {
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0ROLE_UNSET\0\u{1}ROLE_FOLLOWER\0\u{1}ROLE_PRE_CANDIDATE\0\u{1}ROLE_CANDIDATE\0\u{1}ROLE_LEADER\0")
+}
+
+nonisolated extension ProtoMemberFacts: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".MemberFacts"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}disk_free_bytes\0\u{3}disk_total_bytes\0\u{3}certificate_not_after\0\u{1}projection\0\u{3}projection_problem\0\u{3}kept_aside\0\u{3}kept_aside_example\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2130,18 +2427,13 @@ nonisolated extension ProtoMemberReport: SwiftProtobuf.Message, SwiftProtobuf._M
       // allocates stack space for every case branch when no optimizations are
       // enabled. https://github.com/apple/swift-protobuf/issues/1034
       switch fieldNumber {
-      case 1: try { try decoder.decodeSingularStringField(value: &self.member) }()
-      case 2: try { try decoder.decodeSingularStringField(value: &self.version) }()
-      case 3: try { try decoder.decodeSingularEnumField(value: &self.role) }()
-      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.term) }()
-      case 5: try { try decoder.decodeSingularStringField(value: &self._leader) }()
-      case 6: try { try decoder.decodeSingularUInt64Field(value: &self.lastLogIndex) }()
-      case 7: try { try decoder.decodeSingularUInt64Field(value: &self.commitIndex) }()
-      case 8: try { try decoder.decodeSingularUInt64Field(value: &self.appliedIndex) }()
-      case 9: try { try decoder.decodeSingularFixed64Field(value: &self.stateHash) }()
-      case 10: try { try decoder.decodeSingularBoolField(value: &self.isReady) }()
-      case 11: try { try decoder.decodeSingularUInt64Field(value: &self._leaderContactMilliseconds) }()
-      case 12: try { try decoder.decodeRepeatedMessageField(value: &self.peers) }()
+      case 1: try { try decoder.decodeSingularUInt64Field(value: &self._diskFreeBytes) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.diskTotalBytes) }()
+      case 3: try { try decoder.decodeSingularInt64Field(value: &self._certificateNotAfter) }()
+      case 4: try { try decoder.decodeSingularEnumField(value: &self.projection) }()
+      case 5: try { try decoder.decodeSingularStringField(value: &self.projectionProblem) }()
+      case 6: try { try decoder.decodeSingularUInt32Field(value: &self.keptAside) }()
+      case 7: try { try decoder.decodeSingularStringField(value: &self.keptAsideExample) }()
       default: break
       }
     }
@@ -2152,65 +2444,45 @@ nonisolated extension ProtoMemberReport: SwiftProtobuf.Message, SwiftProtobuf._M
     // allocates stack space for every if/case branch local when no optimizations
     // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
     // https://github.com/apple/swift-protobuf/issues/1182
-    if !self.member.isEmpty {
-      try visitor.visitSingularStringField(value: self.member, fieldNumber: 1)
-    }
-    if !self.version.isEmpty {
-      try visitor.visitSingularStringField(value: self.version, fieldNumber: 2)
-    }
-    if self.role != .unset {
-      try visitor.visitSingularEnumField(value: self.role, fieldNumber: 3)
-    }
-    if self.term != 0 {
-      try visitor.visitSingularUInt64Field(value: self.term, fieldNumber: 4)
-    }
-    try { if let v = self._leader {
-      try visitor.visitSingularStringField(value: v, fieldNumber: 5)
+    try { if let v = self._diskFreeBytes {
+      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 1)
     } }()
-    if self.lastLogIndex != 0 {
-      try visitor.visitSingularUInt64Field(value: self.lastLogIndex, fieldNumber: 6)
+    if self.diskTotalBytes != 0 {
+      try visitor.visitSingularUInt64Field(value: self.diskTotalBytes, fieldNumber: 2)
     }
-    if self.commitIndex != 0 {
-      try visitor.visitSingularUInt64Field(value: self.commitIndex, fieldNumber: 7)
-    }
-    if self.appliedIndex != 0 {
-      try visitor.visitSingularUInt64Field(value: self.appliedIndex, fieldNumber: 8)
-    }
-    if self.stateHash != 0 {
-      try visitor.visitSingularFixed64Field(value: self.stateHash, fieldNumber: 9)
-    }
-    if self.isReady != false {
-      try visitor.visitSingularBoolField(value: self.isReady, fieldNumber: 10)
-    }
-    try { if let v = self._leaderContactMilliseconds {
-      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 11)
+    try { if let v = self._certificateNotAfter {
+      try visitor.visitSingularInt64Field(value: v, fieldNumber: 3)
     } }()
-    if !self.peers.isEmpty {
-      try visitor.visitRepeatedMessageField(value: self.peers, fieldNumber: 12)
+    if self.projection != .unset {
+      try visitor.visitSingularEnumField(value: self.projection, fieldNumber: 4)
+    }
+    if !self.projectionProblem.isEmpty {
+      try visitor.visitSingularStringField(value: self.projectionProblem, fieldNumber: 5)
+    }
+    if self.keptAside != 0 {
+      try visitor.visitSingularUInt32Field(value: self.keptAside, fieldNumber: 6)
+    }
+    if !self.keptAsideExample.isEmpty {
+      try visitor.visitSingularStringField(value: self.keptAsideExample, fieldNumber: 7)
     }
     try unknownFields.traverse(visitor: &visitor)
   }
 
-  package static func ==(lhs: ProtoMemberReport, rhs: ProtoMemberReport) -> Bool {
-    if lhs.member != rhs.member {return false}
-    if lhs.version != rhs.version {return false}
-    if lhs.role != rhs.role {return false}
-    if lhs.term != rhs.term {return false}
-    if lhs._leader != rhs._leader {return false}
-    if lhs.lastLogIndex != rhs.lastLogIndex {return false}
-    if lhs.commitIndex != rhs.commitIndex {return false}
-    if lhs.appliedIndex != rhs.appliedIndex {return false}
-    if lhs.stateHash != rhs.stateHash {return false}
-    if lhs.isReady != rhs.isReady {return false}
-    if lhs._leaderContactMilliseconds != rhs._leaderContactMilliseconds {return false}
-    if lhs.peers != rhs.peers {return false}
+  package static func ==(lhs: ProtoMemberFacts, rhs: ProtoMemberFacts) -> Bool {
+    if lhs._diskFreeBytes != rhs._diskFreeBytes {return false}
+    if lhs.diskTotalBytes != rhs.diskTotalBytes {return false}
+    if lhs._certificateNotAfter != rhs._certificateNotAfter {return false}
+    if lhs.projection != rhs.projection {return false}
+    if lhs.projectionProblem != rhs.projectionProblem {return false}
+    if lhs.keptAside != rhs.keptAside {return false}
+    if lhs.keptAsideExample != rhs.keptAsideExample {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
 }
 
-nonisolated extension ProtoMemberReport.Role: SwiftProtobuf._ProtoNameProviding {
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0ROLE_UNSET\0\u{1}ROLE_FOLLOWER\0\u{1}ROLE_PRE_CANDIDATE\0\u{1}ROLE_CANDIDATE\0\u{1}ROLE_LEADER\0")
+nonisolated extension ProtoMemberFacts.Projection: SwiftProtobuf._ProtoNameProviding {
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0PROJECTION_UNSET\0\u{1}PROJECTION_WAITING\0\u{1}PROJECTION_FOLLOWING\0\u{1}PROJECTION_FAILING\0")
 }
 
 nonisolated extension ProtoPeerContact: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
