@@ -27,7 +27,9 @@ enum Output {
     }
 
     /// Columns as wide as their widest cell, two spaces apart, a rule under the heading.
-    static func table(_ heading: [String], _ rows: [[String]]) {
+    static func table(_ heading: [String], _ rows: [[String]]) { out(tableText(heading, rows)) }
+
+    static func tableText(_ heading: [String], _ rows: [[String]]) -> String {
         let all = [heading] + rows
         let widths = heading.indices.map { column in all.map { $0[column].count }.max() ?? 0 }
         func text(_ row: [String]) -> String {
@@ -36,9 +38,8 @@ enum Output {
             }
             return cells.joined(separator: "  ")
         }
-        line(text(heading))
-        line(String(repeating: "-", count: widths.reduce(0, +) + 2 * (widths.count - 1)))
-        for row in rows { line(text(row)) }
+        let rule = String(repeating: "-", count: widths.reduce(0, +) + 2 * (widths.count - 1))
+        return ([text(heading), rule] + rows.map(text)).map { $0 + "\n" }.joined()
     }
 }
 

@@ -146,7 +146,7 @@ func retirementLines(_ status: JSONValue) -> [String] {
     status.list("identities").compactMap { identity in
         guard let wait = identity["waits"], wait != .null else { return nil }
         var reasons: [String] = []
-        if let seconds = wait.integer("seconds"), seconds > 0 { reasons.append("its overlap, another \(spanText(seconds))") }
+        if let seconds = wait.integer("seconds"), seconds > 0 { reasons.append("its overlap, another \(Quantity.span(seconds: seconds))") }
         let members = wait.list("members").compactMap(\.scalarText)
         if !members.isEmpty { reasons.append("\(members.count == 1 ? "member" : "members") \(members.joined(separator: ", "))") }
         let count = wait.integer("agents_count") ?? 0
@@ -156,14 +156,5 @@ func retirementLines(_ status: JSONValue) -> [String] {
         }
         let what = identity.text("phase") == "aborting" ? "The end of aborted" : "The retirement of"
         return "\(what) \(identity.text("serial")) waits for \(reasons.isEmpty ? "the leader" : reasons.joined(separator: "; "))."
-    }
-}
-
-private func spanText(_ seconds: Int64) -> String {
-    switch seconds {
-    case ..<120: "\(seconds) s"
-    case ..<7_200: "\(seconds / 60) min"
-    case ..<172_800: "\(seconds / 3_600) h"
-    default: "\(seconds / 86_400) days"
     }
 }

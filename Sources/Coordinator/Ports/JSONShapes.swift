@@ -87,33 +87,9 @@ func revocationShape(_ record: RevocationRecord) -> JSONValue {
     ])
 }
 
-/// One member's line in the status; a member that did not answer in time has only its name and address.
-func memberShape(_ member: MemberRecord, report: MemberReport?) -> JSONValue {
-    let known: JSONValue = .record([
-        "member": .text(member.id.name), "address": .text(member.address), "reachable": .boolean(report != nil),
-    ])
-    guard let report else { return known }
-    return known.with([
-        "role": .text(roleText(report.role)), "term": .count(report.term.number), "leader": report.leader.map { .text($0.name) } ?? .null,
-        "last": .count(report.lastLogIndex.position), "commit": .count(report.commitIndex.position),
-        "applied": .count(report.appliedIndex.position), "state_hash": .text(String(report.stateHash, radix: 16)),
-        "ready": .boolean(report.isReady), "leader_contact_ms": report.leaderContactMilliseconds.map { .count($0) } ?? .null,
-        "version": .text(report.version),
-    ])
-}
-
 /// PEM of a certificate that the state holds in DER; empty if it cannot be read, which the one who recorded it has excluded.
 func pemText(_ der: [UInt8]) -> String {
     // The bytes were made by our own signer and read back before they were recorded.
     guard let certificate = try? Certificate(der: der), let pem = try? certificate.pem else { return "" }
     return String(decoding: pem, as: UTF8.self)
-}
-
-private func roleText(_ role: Role) -> String {
-    switch role {
-    case .follower: "follower"
-    case .preCandidate: "pre-candidate"
-    case .candidate: "candidate"
-    case .leader: "leader"
-    }
 }

@@ -60,27 +60,6 @@ extension PortFront {
         }
         return answer(state)
     }
-
-    // MARK: Status
-
-    /// How long members are waited for; one that is down must not make the table slow.
-    private static let reportWait: TimeSpan = .milliseconds(500)
-
-    /// Needs no leader: it is asked most when there is none.
-    private func status(timeout: TimeSpan) async -> PortResponse {
-        let reports = await member.reports(timeout: min(timeout, Self.reportWait))
-        let state = await member.appliedState()
-        let members = state.genesis.members
-        let quorum = members.count / 2 + 1
-        let reachable = members.filter { member in reports.contains { $0.member == member.id } }.count
-        let leader = reports.filter { $0.role == .leader }.max { $0.term < $1.term }
-        return .ok([
-            "cluster": .text(state.genesis.cluster.description), "dispatcher_id": .text(state.genesis.dispatcherID.text),
-            "members": .array(members.map { member in memberShape(member, report: reports.first { $0.member == member.id }) }),
-            "leader": leader.map { .text($0.member.name) } ?? .null, "voters": .count(members.count), "quorum": .count(quorum),
-            "failures_survived": .count(max(0, reachable - quorum)), "agents": .count(state.agents.count),
-        ])
-    }
 }
 
 /// Whether a pairing session is open, and for how long yet.

@@ -44,7 +44,7 @@ final class ProjectionPlace: Sendable {
     var names: [String] {
         (FileManager.default.enumerator(atPath: base)?.compactMap { $0 as? String } ?? []).filter {
             var isDirectory: ObjCBool = false
-            FileManager.default.fileExists(atPath: path($0), isDirectory: &isDirectory)
+            _ = FileManager.default.fileExists(atPath: path($0), isDirectory: &isDirectory)
             return !isDirectory.boolValue && $0 != "manifest"
         }.sorted()
     }

@@ -1,0 +1,28 @@
+// Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
+
+// Spans and sizes as people read them: few digits, the unit that fits.
+
+package enum Quantity {
+    /// `42 s`, `90 min`, `12 h`, `30 days`.
+    package static func span(seconds: Int64) -> String {
+        switch seconds {
+        case ..<120: "\(seconds) s"
+        case ..<7_200: "\(seconds / 60) min"
+        case ..<172_800: "\(seconds / 3_600) h"
+        default: "\(seconds / 86_400) days"
+        }
+    }
+
+    /// `312 MiB`, `1.5 GiB`, `12 GiB`.
+    package static func size(bytes: UInt64) -> String {
+        let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]
+        var place = 0
+        var tenths = bytes > .max / 10 ? .max : bytes * 10
+        while tenths >= 10_240, place < units.count - 1 {
+            tenths /= 1_024
+            place += 1
+        }
+        let text = tenths < 100 && place > 0 ? "\(tenths / 10).\(tenths % 10)" : "\(tenths / 10)"
+        return "\(text) \(units[place])"
+    }
+}
