@@ -8,6 +8,12 @@ FROM ?= $(shell date +%s)000
 JOBS ?= $(shell nproc)
 RELEASE := --configuration release --scratch-path .build-release
 
+# Programs say of which commit they are built.
+ifndef CED_COMMIT
+CED_COMMIT := $(shell ops/commit)
+endif
+export CED_COMMIT
+
 .PHONY: help bootstrap build release demo test lint format simulate bench clean
 
 help: ## this list

@@ -12,6 +12,14 @@ let settings: [SwiftSetting] =
         .enableUpcomingFeature("MemberImportVisibility"),
     ] + (warningsAreErrors ? [.treatAllWarnings(as: .error)] : [])
 
+/// What `make` and `ops/test` say of the commit that is built; a build that was told nothing says nothing, rather than something old.
+let stamp: [CSetting] = {
+    guard let commit = Context.environment["CED_COMMIT"], (1...64).contains(commit.utf8.count),
+        commit.allSatisfy({ $0.isASCII && ($0.isLetter || $0.isNumber || "+.-_".contains($0)) })
+    else { return [] }
+    return [.define("CED_COMMIT", to: commit)]
+}()
+
 let nio: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
 let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
@@ -57,6 +65,7 @@ let package = Package(
         // The world outside.
         .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
         .target(name: "COpenSSLShim", dependencies: ["COpenSSL"]),
+        .target(name: "CBuildStamp", cSettings: stamp),
         .systemLibrary(name: "CSystemd", pkgConfig: "libsystemd", providers: [.apt(["libsystemd-dev"])]),
         .target(name: "Platform", dependencies: ["Consensus", "CtrlExec", "CSystemd", logging], swiftSettings: settings),
         .target(name: "PKI", dependencies: ["CtrlExec", "COpenSSL", "COpenSSLShim"], swiftSettings: settings),
@@ -80,10 +89,10 @@ let package = Package(
             dependencies: ["CtrlExec", "Hooks", "PKI", "Platform", "Transport", nio, nioPosix, logging, subprocess, systemPackage],
             swiftSettings: settings),
         .executableTarget(
-            name: "ced", dependencies: ["Coordinator", "AgentLink", "PKI", "Platform", "Transport", arguments, logging],
+            name: "ced", dependencies: ["CBuildStamp", "Coordinator", "AgentLink", "PKI", "Platform", "Transport", arguments, logging],
             swiftSettings: settings),
         .executableTarget(
-            name: "cea", dependencies: ["Agent", "CtrlExec", "Platform", "Transport", arguments, logging, nio, nioPosix],
+            name: "cea", dependencies: ["CBuildStamp", "Agent", "CtrlExec", "Platform", "Transport", arguments, logging, nio, nioPosix],
             swiftSettings: settings),
 
         // The proof.

@@ -16,6 +16,8 @@ package struct DispatcherConfiguration: Hashable, Sendable {
     package let settings: [Setting]
     /// Keys that nobody reads, each with the nearest one that somebody does.
     package let unknownKeys: [ConfigurationError]
+    /// Lines that the grammar passes over in silence though somebody may have meant something, and keys that stand there twice.
+    package let warnings: [ConfigurationWarning]
 
     /// ctrl-exec's own keys.
     package static let originalKeys = [
@@ -30,13 +32,26 @@ package struct DispatcherConfiguration: Hashable, Sendable {
         let known = DispatcherConfiguration.originalKeys + furtherKeys
         var settings: [Setting] = []
         var unknown: [ConfigurationError] = []
+        var warnings: [ConfigurationWarning] = []
+        func warn(_ number: Int, _ text: String) { warnings.append(ConfigurationWarning(path: path, line: number, text)) }
         for (number, line) in text.numberedLines {
-            guard let first = line.utf8.first, first != 35, !first.isASCIIWhiteSpace, let equals = line.firstIndex(of: "=") else {
+            let content = line.trimmedOfWhiteSpace
+            if content.isEmpty || content.utf8.first == 35 { continue }
+            guard let first = line.utf8.first, !first.isASCIIWhiteSpace else {
+                warn(number, "this line begins with white space and is therefore ignored, as in ctrl-exec")
                 continue
             }
-            let key = line[..<equals].trimmedOfWhiteSpace
+            guard let equals = line.firstIndex(of: "="), case let key = line[..<equals].trimmedOfWhiteSpace, !key.isEmpty,
+                key.utf8.allSatisfy({ $0.isWordByte })
+            else {
+                warn(number, "this line is no 'key = value' and is ignored")
+                continue
+            }
             let value = line[line.index(after: equals)...].trimmedOfWhiteSpace
-            guard !key.isEmpty, key.utf8.allSatisfy({ $0.isWordByte }) else { continue }
+            if let earlier = settings.first(where: { $0.key == key }) {
+                warn(number, "'\(key)' stands in line \(earlier.line) as well; this line wins")
+            }
+            if value.isEmpty { warn(number, "'\(key)' has no value and counts as not being there") }
             settings.removeAll { $0.key == key }
             settings.append(Setting(key: key, value: value, line: number))
             if !known.contains(key) {
@@ -47,6 +62,7 @@ package struct DispatcherConfiguration: Hashable, Sendable {
         self.path = path
         self.settings = settings
         unknownKeys = unknown
+        self.warnings = warnings
     }
 
     /// As the original says it when `cert`, `key` or `ca` is not there.

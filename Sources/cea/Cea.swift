@@ -4,6 +4,7 @@
 
 import Agent
 import ArgumentParser
+import CBuildStamp
 import CtrlExec
 import Glibc
 import Logging
@@ -12,7 +13,7 @@ import Platform
 @main struct Cea: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "cea", abstract: "The ctrl-exec agent: runs allow-listed scripts for the dispatchers that it trusts.",
-        version: "cea \(Release.version)",
+        version: "cea \(Release.described(commit: String(cString: ced_build_commit())))",
         subcommands: [
             ServeCommand.self, RequestPairingCommand.self, SelfCheckCommand.self, PairingStatusCommand.self, DetachedRunCommand.self,
         ])

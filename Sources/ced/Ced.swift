@@ -3,8 +3,12 @@
 // The command `ced`: its subcommands, and how a failure becomes one clear line and an exit status.
 
 import ArgumentParser
+import CBuildStamp
 import Coordinator
 import CtrlExec
+
+/// This release and the commit of which it was built.
+let cedVersion = Release.described(commit: String(cString: ced_build_commit()))
 
 @main
 struct Ced: AsyncParsableCommand {
@@ -12,7 +16,9 @@ struct Ced: AsyncParsableCommand {
         commandName: "ced",
         abstract: "A ctrl-exec dispatcher that is a cluster: runs allow-listed scripts on agents, through whichever member is asked.",
         version: "ced \(cedVersion)",
-        subcommands: ClientCommands.all + [ClusterCommand.self, ServeCommand.self, DevCommand.self, DevGuardCommand.self])
+        subcommands: ClientCommands.all + [
+            ClusterCommand.self, ConfigCommand.self, ServeCommand.self, DevCommand.self, DevGuardCommand.self,
+        ])
 
     static func main() async {
         do {

@@ -53,6 +53,6 @@ struct ServeCommand: AsyncParsableCommand {
         flags.controlSocket = socket
         flags.dialFrom = dialFrom
         flags.pairingAlways = pairingAlways
-        try await MemberProcess.run(ServeConfiguration(file: text, path: path, flags: flags))
+        try await MemberProcess.run(ServeConfiguration(file: text, path: path, flags: flags), version: cedVersion)
     }
 }

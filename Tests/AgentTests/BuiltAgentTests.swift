@@ -60,6 +60,14 @@ private final class Cea {
 }
 
 @Suite("the built cea", .serialized, .timeLimit(.minutes(2))) struct BuiltAgentTests {
+    @Test("--version says the release, and the commit if the build was told it") func version() throws {
+        let cea = try Cea(["--version"])
+        let text = cea.standardOutput
+        #expect(cea.end() == 0)
+        #expect(text.wholeMatch(of: /cea [0-9]+\.[0-9]+\.[0-9]+( \([0-9A-Za-z+._-]+\))?\n/) != nil, "\(text)")
+        if let commit = ProcessInfo.processInfo.environment["CED_COMMIT"] { #expect(text == "cea \(Release.described(commit: commit))\n") }
+    }
+
     @Test("a configuration error ends with 78 and one line that says where and what") func configurationError() throws {
         let directory = try TemporaryDirectory()
         try directory.write("agent.conf", "port = 0\ncert = x\nkey = y\nca = z\nmax_children = lots\n")

@@ -99,6 +99,16 @@ struct PortsCommandTests {
         #expect(finished.out.isEmpty && !finished.error.isEmpty)
     }
 
+    @Test("--version says the release, and the commit if the build was told it")
+    func version() async throws {
+        let finished = try await ced(["--version"])
+        #expect(finished.code == 0 && finished.error.isEmpty)
+        #expect(finished.out.wholeMatch(of: /ced [0-9]+\.[0-9]+\.[0-9]+( \([0-9A-Za-z+._-]+\))?\n/) != nil, "\(finished.out)")
+        if let commit = ProcessInfo.processInfo.environment["CED_COMMIT"] {
+            #expect(finished.out == "ced \(Release.described(commit: commit))\n")
+        }
+    }
+
     @Test("no socket: 69, and what to do about it")
     func noSocket() async throws {
         let finished = try await ced(["list-agents", "--socket", "/nonexistent/ced.sock"])

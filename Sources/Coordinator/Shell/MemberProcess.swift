@@ -38,16 +38,17 @@ package enum MemberProcess {
     static let drainLimit = TimeAmount.seconds(5)
 
     /// Returns once the process was asked to end and has ended in good order.
-    package static func run(_ configuration: ServeConfiguration) async throws {
+    /// - Parameter version: what this member says of itself.
+    package static func run(_ configuration: ServeConfiguration, version: String) async throws {
         let signals = try TerminationSignals.stream()
         LogOutput.bootstrap(identifier: "ced")
         let logger = Logger(label: "ced")
-        let member = try await start(configuration, logger: logger)
+        let member = try await start(configuration, version: version, logger: logger)
         for await signal in signals where signal != .hangUp { break }
         await member.stop()
     }
 
-    private static func start(_ configuration: ServeConfiguration, logger: Logger) async throws -> RunningMember {
+    private static func start(_ configuration: ServeConfiguration, version: String, logger: Logger) async throws -> RunningMember {
         let directory = StateDirectory(configuration.directory)
         guard DurableFile.exists(directory.journal) else { throw neverInitialised(directory) }
         let lock = try DirectoryLock(directory: directory.path)
@@ -74,7 +75,7 @@ package enum MemberProcess {
         let loop = group.next()
         loop.execute { raiseThreadPriority() }
         let clock: @Sendable () -> Moment = { BootClock.moment() }
-        var settings = MemberSettings(id: genesis.member, version: cedVersion, session: try SystemRandom.number())
+        var settings = MemberSettings(id: genesis.member, version: version, session: try SystemRandom.number())
         settings.agentDays = Int64(configuration.agentCertificateDays)
         if let problem = settings.timing.problem() { throw StartRefusal(problem, isPermanent: true) }
         let runner = MemberRunner(
@@ -90,7 +91,8 @@ package enum MemberProcess {
                 directory: directory, certificate: secrets.certificate, projection: configuration.projectionSettings, vault: vault,
                 state: { await runner.appliedState() }, logger: logger, deliver: { runner.deliver(.facts($0)) }))
         do {
-            try await running.open(configuration, identity: TLSIdentity(chain: [secrets.certificate], key: secrets.key), state)
+            try await running.open(
+                configuration, identity: TLSIdentity(chain: [secrets.certificate], key: secrets.key), state, version: version)
         } catch {
             await running.stop()
             throw error
@@ -98,7 +100,7 @@ package enum MemberProcess {
         logger.log(
             .info,
             LogLine(
-                "start", ("MEMBER", genesis.member), ("CLUSTER", state.cluster), ("VERSION", cedVersion),
+                "start", ("MEMBER", genesis.member), ("CLUSTER", state.cluster), ("VERSION", version),
                 ("ENTRIES", recovered.entries.count), ("TERM", recovered.ballot.term)))
         return running
     }
@@ -213,11 +215,11 @@ final class RunningMember: Sendable {
     }
 
     /// Listens everywhere, starts the member, tells the service manager.
-    func open(_ configuration: ServeConfiguration, identity: TLSIdentity, _ state: GenesisState) async throws {
+    func open(_ configuration: ServeConfiguration, identity: TLSIdentity, _ state: GenesisState, version: String) async throws {
         let opened: Ports
         do {
             _ = try await links.listen(at: configuration.peer)
-            opened = try await openPorts(configuration, identity, state)
+            opened = try await openPorts(configuration, identity, state, version)
             ports.withLock { $0 = opened }
         } catch let failure as ListenFailure {
             throw StartRefusal(failure.description + Self.setting(of: failure, in: configuration), isPermanent: false)
@@ -241,7 +243,9 @@ final class RunningMember: Sendable {
         if configuration.pairingAlways { keepPairingOpen() }
     }
 
-    private func openPorts(_ configuration: ServeConfiguration, _ identity: TLSIdentity, _ state: GenesisState) async throws -> Ports {
+    private func openPorts(
+        _ configuration: ServeConfiguration, _ identity: TLSIdentity, _ state: GenesisState, _ version: String
+    ) async throws -> Ports {
         func tcp(_ address: HostPort) -> ListenAddress { .tcp(host: address.host, port: address.port) }
         let socket = configuration.controlSocket
         if let slash = socket.lastIndex(of: "/"), slash != socket.startIndex {
@@ -255,7 +259,7 @@ final class RunningMember: Sendable {
                 controlSocket: .unix(path: socket, mode: 0o660, group: nil),
                 agentLink: AgentLinkConfiguration(
                     maxParallel: configuration.maxParallel, readTimeoutSeconds: Int64(configuration.readTimeoutSeconds),
-                    dialFrom: configuration.dialFrom), version: cedVersion, hooks: hooks(configuration),
+                    dialFrom: configuration.dialFrom), version: version, hooks: hooks(configuration),
                 apiIdentity: Self.apiIdentity(configuration), apiRequests: configuration.apiRequests),
             runs: RunBook(
                 records: runs, others: RunLookup(links: bulkLinks, others: others, recordBytes: runs.bounds.recordBytes)),
@@ -274,7 +278,7 @@ final class RunningMember: Sendable {
     }
 
     /// What 7445 presents; nil: it speaks no TLS.
-    private static func apiIdentity(_ configuration: ServeConfiguration) throws -> TLSIdentity? {
+    static func apiIdentity(_ configuration: ServeConfiguration) throws -> TLSIdentity? {
         guard let certificatePath = configuration.apiCertificate, let keyPath = configuration.apiKey else { return nil }
         do {
             return try TLSIdentity(

@@ -83,21 +83,32 @@ package struct ServeConfiguration: Hashable, Sendable {
     ///   - file: the text of the configuration file; nil: there is none.
     ///   - path: its name in messages.
     package init(file: String?, path: String, flags: Flags = Flags()) throws(ConfigurationError) {
-        let (configuration, problems) = Self.read(file: file, path: path, flags: flags)
-        if let first = problems.first { throw first }
-        self = configuration
+        let reading = Self.read(file: file, path: path, flags: flags)
+        if let first = reading.problems.first { throw first }
+        self = reading.configuration
     }
 
-    /// What the file and the flags say, and all that is wrong in them, in the order of the file; where something is wrong the default stands.
-    package static func read(
-        file: String?, path: String, flags: Flags = Flags()
-    ) -> (configuration: ServeConfiguration, problems: [ConfigurationError]) {
+    package struct Reading: Hashable, Sendable {
+        /// Where something is wrong the default stands.
+        package let configuration: ServeConfiguration
+        /// In the order of the file, those of the flags last.
+        package let problems: [ConfigurationError]
+        /// What stops nothing and is probably not meant.
+        package let warnings: [ConfigurationWarning]
+    }
+
+    /// What the file and the flags say, and all that is wrong in them.
+    package static func read(file: String?, path: String, flags: Flags = Flags()) -> Reading {
         var configuration = ServeConfiguration()
         var reader = Reader(file: file.map { DispatcherConfiguration(text: $0, path: path, furtherKeys: keys) })
         configuration.apply(&reader)
         configuration.apply(flags, &reader)
-        let problems = reader.unknownKeys + reader.problems
-        return (configuration, problems.sorted { ($0.line ?? .max) < ($1.line ?? .max) })
+        return Reading(
+            configuration: configuration, problems: inOrder(reader.unknownKeys + reader.problems), warnings: inOrder(reader.warnings))
+    }
+
+    private static func inOrder(_ errors: [ConfigurationError]) -> [ConfigurationError] {
+        errors.sorted { ($0.line ?? .max) < ($1.line ?? .max) }
     }
 
     /// Where the files of the projection go; nil: there are none. A member whose state directory is somewhere else than usual does not write
@@ -165,11 +176,24 @@ package struct ServeConfiguration: Hashable, Sendable {
 
         private let file: DispatcherConfiguration?
         private(set) var problems: [ConfigurationError] = []
+        private var asked: [String] = []
 
         init(file: DispatcherConfiguration?) { self.file = file }
         var unknownKeys: [ConfigurationError] { file?.unknownKeys ?? [] }
+        /// Among them the keys that nobody has asked for: ctrl-exec's, which mean nothing here.
+        var warnings: [ConfigurationWarning] {
+            guard let file else { return [] }
+            let unused = file.settings.filter { setting in
+                DispatcherConfiguration.originalKeys.contains(setting.key) && !setting.value.isEmpty && !asked.contains(setting.key)
+            }
+            return file.warnings
+                + unused.map { ConfigurationWarning(path: file.path, line: $0.line, "'\($0.key)' means nothing to ced and is not used") }
+        }
 
-        func text(_ key: String) -> String? { file?[key] }
+        mutating func text(_ key: String) -> String? {
+            asked.append(key)
+            return file?[key]
+        }
 
         mutating func value<Value>(_ key: String, _ parse: Parse<Value>) -> Value? {
             setting(key).flatMap { value($0.value, at: $0.place, parse) }
@@ -180,7 +204,8 @@ package struct ServeConfiguration: Hashable, Sendable {
             if let place = setting(key)?.place { problems.append(place.error(message)) }
         }
 
-        private func setting(_ key: String) -> (value: String, place: Place)? {
+        private mutating func setting(_ key: String) -> (value: String, place: Place)? {
+            asked.append(key)
             guard let file, let setting = file.settings.first(where: { $0.key == key }), !setting.value.isEmpty else { return nil }
             return (setting.value, Place(path: file.path, line: setting.line, name: "'\(key)'"))
         }
@@ -194,6 +219,7 @@ package struct ServeConfiguration: Hashable, Sendable {
         }
 
         mutating func whole(_ key: String, _ range: ClosedRange<Int>) -> Int? {
+            asked.append(key)
             do throws(ConfigurationError) { return try file?.whole(key, range) } catch {
                 problems.append(error)
                 return nil
