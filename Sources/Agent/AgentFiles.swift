@@ -33,6 +33,12 @@ package enum AgentFiles {
         if let owner, chown(path, owner.user, owner.group) != 0 { throw FileProblem("set the owner of", path) }
     }
 
+    /// Nil if there is no such file.
+    package static func owner(of path: String) -> FileOwner? {
+        var status = stat()
+        return stat(path, &status) == 0 ? FileOwner(user: status.st_uid, group: status.st_gid) : nil
+    }
+
     private static func isDirectory(_ path: String) -> Bool {
         var status = stat()
         return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR

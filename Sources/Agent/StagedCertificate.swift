@@ -3,6 +3,7 @@
 // A renewed certificate between its arrival and its use (protocol page, 6.8): checked when it comes, checked again when it is adopted.
 
 import CtrlExec
+import Glibc
 import PKI
 import Platform
 
@@ -49,13 +50,14 @@ package struct StagedCertificate: Sendable {
         return certificate
     }
 
-    /// Puts the staged certificate in the place of the live one; an invalid one is deleted and the old one stays.
-    func promote(nowSeconds: Int64, log: AgentLog) {
+    /// Puts the staged certificate in the place of the live one, whose owner it gets; an invalid one is deleted and the old one stays.
+    package func promote(nowSeconds: Int64, log: AgentLog) {
         do {
             guard let pem = try AgentFiles.readIfPresent(configuration.stagedCertificate) else { return }
             do {
                 let certificate = try check(pem, nowSeconds)
-                try AgentFiles.replace(configuration.cert, with: try certificate.pem, mode: 0o640)
+                let owner = geteuid() == 0 ? AgentFiles.owner(of: configuration.cert) : nil
+                try AgentFiles.replace(configuration.cert, with: try certificate.pem, mode: 0o640, owner: owner)
                 log.info("cert-promote", ("STATUS", "promoted"), ("EXPIRY", OpenSSLTime.text(unixSeconds: certificate.notAfter)))
             } catch let refusal as Refusal {
                 log.warning("cert-promote", ("STATUS", "rejected"), ("REASON", refusal.text))

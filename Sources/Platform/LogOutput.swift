@@ -17,7 +17,12 @@ package struct LogOutput: LogHandler {
         case systemdJournal
     }
 
-    package var logLevel: Logger.Level
+    /// The process's unless it was set for this one.
+    package var logLevel: Logger.Level {
+        get { ownLevel ?? LogOutput.processLevel }
+        set { ownLevel = newValue }
+    }
+    private var ownLevel: Logger.Level?
     package var metadata: Logger.Metadata = [:]
     package var metadataProvider: Logger.MetadataProvider?
     private let identifier: String
@@ -26,18 +31,20 @@ package struct LogOutput: LogHandler {
     private var queue: LogQueue?
 
     /// - Parameters:
-    ///   - identifier: the journal's `SYSLOG_IDENTIFIER`, for instance `ced`.
+    ///   - identifier: the journal's `SYSLOG_IDENTIFIER`, for instance `ctrl-exec-agent`.
+    ///   - level: nil: that of the process, also when it changes.
     ///   - destination: found out by `LogOutput.detect` unless given.
-    package init(identifier: String, level: Logger.Level = .info, destination: Destination? = nil) {
+    package init(identifier: String, level: Logger.Level? = nil, destination: Destination? = nil) {
         self.identifier = identifier
-        self.logLevel = level
+        ownLevel = level
         self.destination = destination ?? LogOutput.detect()
     }
 
     /// Makes this the output of every `Logger` of the process. Call it once, first of all.
     package static func bootstrap(identifier: String, level: Logger.Level = .info) {
         let destination = detect()
-        let immediate = LogOutput(identifier: identifier, level: level, destination: destination)
+        processLevel = level
+        let immediate = LogOutput(identifier: identifier, destination: destination)
         let queue = LogQueue(capacity: 8_192) { count in
             immediate.write(LogRecord(message: "log-dropped", metadata: ["COUNT": "\(count)"]), .warning, BootClock.wallMilliseconds())
         }
@@ -51,6 +58,13 @@ package struct LogOutput: LogHandler {
                 return output
             }, metadataProvider: nil)
     }
+
+    /// What is less important than this is not logged; may change at any time.
+    package static var processLevel: Logger.Level {
+        get { Logger.Level.allCases[levelPlace.load(ordering: .relaxed)] }
+        set { levelPlace.store(Logger.Level.allCases.firstIndex(of: newValue) ?? 0, ordering: .relaxed) }
+    }
+    private static let levelPlace = Atomic(Logger.Level.allCases.firstIndex(of: .info) ?? 0)
 
     /// The queue of `bootstrap`.
     private static let processQueue = Mutex<LogQueue?>(nil)
@@ -89,24 +103,27 @@ package struct LogOutput: LogHandler {
             let line = record.line(level: level, millisecondsSince1970: now)
             // One write a line, so that lines of several threads do not mix. Nobody is left to be told if it fails.
             _ = DurableFile.writeAll(Array((line + "\n").utf8)[...], to: STDERR_FILENO)
-        case .systemdJournal: send(record.journalFields(level: level, identifier: identifier))
+        case .systemdJournal:
+            if send(record.journalFields(level: level, identifier: identifier)) { return }
+            // Without a journal to take fields, its stream takes lines; the number in front is their priority (sd-daemon(3)).
+            _ = DurableFile.writeAll(Array("<\(LogRecord.priority(level))>\(record.text)\n".utf8)[...], to: STDERR_FILENO)
         }
     }
 
-    private func send(_ fields: [String]) {
+    private func send(_ fields: [String]) -> Bool {
         var bytes: [UInt8] = []
         var lengths: [Int] = []
         for field in fields {
             lengths.append(field.utf8.count)
             bytes += Array(field.utf8)
         }
-        bytes.withUnsafeMutableBytes { bytes in
+        return bytes.withUnsafeMutableBytes { bytes in
             var offset = 0
             let pieces = lengths.map { length in
                 defer { offset += length }
                 return iovec(iov_base: bytes.baseAddress.map { $0 + offset }, iov_len: length)
             }
-            _ = sd_journal_sendv(pieces, Int32(pieces.count))
+            return sd_journal_sendv(pieces, Int32(pieces.count)) == 0
         }
     }
 }

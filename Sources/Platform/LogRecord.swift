@@ -49,19 +49,23 @@ struct LogRecord: Hashable, Sendable {
         return "\(LogRecord.timestamp(millisecondsSince1970)) \(word)\(padding) \(text)"
     }
 
-    /// `NAME=value` each; a value may hold anything but a line break.
+    /// Names that the journal gives a meaning of its own (systemd.journal-fields(7)), and the action's: ours to set, nobody else's.
+    private static let ownFields = ["MESSAGE", "PRIORITY", "SYSLOG_FACILITY", "SYSLOG_IDENTIFIER", "ACTION"]
+
+    /// `NAME=value` each; a value may hold anything but a line break. The facility is `daemon`, ctrl-exec's.
     func journalFields(level: Logger.Level, identifier: String) -> [String] {
-        var lines = ["MESSAGE=" + text, "PRIORITY=\(LogRecord.priority(level))", "SYSLOG_IDENTIFIER=" + identifier]
+        var lines = [
+            "MESSAGE=" + text, "PRIORITY=\(LogRecord.priority(level))", "SYSLOG_FACILITY=3", "SYSLOG_IDENTIFIER=" + identifier,
+        ]
         if let action { lines.append("ACTION=" + action) }
-        // Names that the journal gives a meaning of its own stay ours to set.
-        for field in fields where !["MESSAGE", "PRIORITY", "SYSLOG_IDENTIFIER", "ACTION"].contains(field.key) {
+        for field in fields where !LogRecord.ownFields.contains(field.key) {
             lines.append(field.key + "=" + LogRecord.oneLine(field.value))
         }
         return lines
     }
 
     /// syslog's numbers.
-    private static func priority(_ level: Logger.Level) -> Int32 {
+    static func priority(_ level: Logger.Level) -> Int32 {
         switch level {
         case .trace, .debug: LOG_DEBUG
         case .info: LOG_INFO

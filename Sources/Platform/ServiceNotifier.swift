@@ -4,6 +4,7 @@
 
 import CSystemd
 import Consensus
+import Glibc
 
 package struct ServiceNotifier: Sendable {
     package init() {}
@@ -13,6 +14,13 @@ package struct ServiceNotifier: Sendable {
 
     /// One line for `systemctl status`.
     package func status(_ text: String) { notify(["STATUS=" + oneLine(text)]) }
+
+    /// The configuration is being read again; `ready` ends it. The instant lets the service manager tell this from an earlier reload.
+    package func reloading() {
+        var now = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &now)
+        notify(["RELOADING=1", "MONOTONIC_USEC=\(UInt64(now.tv_sec) * 1_000_000 + UInt64(now.tv_nsec) / 1_000)"])
+    }
 
     package func stopping(status: String? = nil) { notify(["STOPPING=1"] + (status.map { ["STATUS=" + oneLine($0)] } ?? [])) }
 
@@ -24,12 +32,6 @@ package struct ServiceNotifier: Sendable {
         var microseconds: UInt64 = 0
         guard sd_watchdog_enabled(0, &microseconds) > 0 else { return nil }
         return TimeSpan(nanoseconds: microseconds.multipliedReportingOverflow(by: 1000).partialValue)
-    }
-
-    /// Sockets that systemd has opened for us, in the order of the unit; empty without socket activation.
-    package var inheritedSockets: [Int32] {
-        let count = sd_listen_fds(0)
-        return count > 0 ? (0..<count).map { SD_LISTEN_FDS_START + $0 } : []
     }
 
     /// A failure is not ours to mend: the service manager will draw its own conclusions.

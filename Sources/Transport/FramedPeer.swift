@@ -109,7 +109,7 @@ package final class FramedPeerListener: Sendable {
             .serverChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture { try channel.pipeline.syncOperations.addHandler(AcceptBackoffHandler()) }
             }
-            .childChannelOption(.socketOption(.tcp_nodelay), value: 1)
+            .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
             .childChannelOption(.socketOption(.so_keepalive), value: 1)
             .childChannelOption(.unacknowledged, value: limits.unacknowledgedMilliseconds)
             .childChannelInitializer { channel in
@@ -152,7 +152,7 @@ package enum FramedPeerDialer {
         let address = RemoteAddress(ip: host, port: port)
         var bootstrap = ClientBootstrap(group: loop)
             .connectTimeout(limits.connectTimeout)
-            .channelOption(.socketOption(.tcp_nodelay), value: 1)
+            .channelOption(.tcpOption(.tcp_nodelay), value: 1)
             .channelOption(.socketOption(.so_keepalive), value: 1)
             .channelOption(.unacknowledged, value: limits.unacknowledgedMilliseconds)
             .channelInitializer { channel in

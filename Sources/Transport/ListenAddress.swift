@@ -5,12 +5,14 @@
 import Glibc
 import NIOCore
 import NIOPosix
+import Platform
 
 package enum ListenAddress: Hashable, Sendable, CustomStringConvertible {
     /// Port 0: any free one.
     case tcp(host: String, port: Int)
     /// An existing socket file is replaced if nobody answers there.
     case unix(path: String, mode: UInt32, group: UInt32?)
+    /// One that the service manager bound and that was looked at (`InheritedSockets`). Its file, if it has one, stays the service manager's.
     case inherited(descriptor: Int32)
 
     package var description: String {
@@ -22,14 +24,29 @@ package enum ListenAddress: Hashable, Sendable, CustomStringConvertible {
     }
 }
 
+extension ListenAddress {
+    /// The file of a unix socket, also of one that was inherited; nil for TCP.
+    package var socketPath: String? {
+        switch self {
+        case .tcp: nil
+        case .unix(let path, _, _): path
+        case .inherited(let descriptor):
+            if case .unix(let path) = InheritedSockets.address(of: descriptor) { path } else { nil }
+        }
+    }
+}
+
 /// Why a port does not listen.
 package struct ListenFailure: Error, Hashable, Sendable, CustomStringConvertible {
     package let description: String
     /// Another process has the address.
     package let isInUse: Bool
-    package init(_ description: String, isInUse: Bool = false) {
+    /// Trying again does not help: whoever configured it must do something.
+    package let isPermanent: Bool
+    package init(_ description: String, isInUse: Bool = false, isPermanent: Bool = false) {
         self.description = description
         self.isInUse = isInUse
+        self.isPermanent = isPermanent
     }
 }
 
@@ -48,7 +65,8 @@ extension ServerBootstrap {
             throw ListenFailure(
                 "cannot listen on \(address): the address is in use by another process (ss -ltnp shows which)", isInUse: true)
         } catch let error as IOError where error.errnoCode == EACCES {
-            throw ListenFailure("cannot listen on \(address): permission denied (ports under 1024 need root or CAP_NET_BIND_SERVICE)")
+            throw ListenFailure(
+                "cannot listen on \(address): permission denied (ports under 1024 need root or CAP_NET_BIND_SERVICE)", isPermanent: true)
         } catch {
             throw ListenFailure("cannot listen on \(address): \(plainReason(of: error))")
         }
@@ -58,12 +76,15 @@ extension ServerBootstrap {
 /// A unix socket that is nobody's but ours until it has its group and its mode.
 private func boundUnixSocket(path: String, mode: UInt32, group: UInt32?) throws -> CInt {
     func failure(_ what: String) -> ListenFailure {
-        ListenFailure("cannot listen on \(path): \(what): \(String(cString: strerror(errno)))")
+        let isPermanent = [EACCES, EPERM, ENOENT, ENOTDIR, EROFS, ELOOP].contains(errno)
+        return ListenFailure("cannot listen on \(path): \(what): \(String(cString: strerror(errno)))", isPermanent: isPermanent)
     }
     var address = sockaddr_un()
     address.sun_family = sa_family_t(AF_UNIX)
     let room = MemoryLayout.size(ofValue: address.sun_path)
-    guard path.utf8.count < room else { throw ListenFailure("cannot listen on \(path): the path is longer than \(room - 1) bytes") }
+    guard path.utf8.count < room else {
+        throw ListenFailure("cannot listen on \(path): the path is longer than \(room - 1) bytes", isPermanent: true)
+    }
     withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
 
     let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
@@ -72,7 +93,7 @@ private func boundUnixSocket(path: String, mode: UInt32, group: UInt32?) throws 
         var status = stat()
         if lstat(path, &status) == 0 {
             guard status.st_mode & S_IFMT == S_IFSOCK else {
-                throw ListenFailure("cannot listen on \(path): a file that is no socket is there")
+                throw ListenFailure("cannot listen on \(path): a file that is no socket is there", isPermanent: true)
             }
             guard !isAnswered(address) else {
                 throw ListenFailure(

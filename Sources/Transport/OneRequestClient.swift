@@ -150,7 +150,7 @@ package struct OneRequestClient: Sendable {
                     .channelOption(.keepaliveInterval, value: max(1, seconds / 3))
                     .channelOption(.unacknowledged, value: seconds * 1_000)
             }
-            connected = bootstrap.channelOption(.socketOption(.tcp_nodelay), value: 1).connect(host: host, port: port)
+            connected = bootstrap.channelOption(.tcpOption(.tcp_nodelay), value: 1).connect(host: host, port: port)
         case .unix(let path): connected = bootstrap.connect(unixDomainSocketPath: path)
         }
         connected.whenComplete { result in

@@ -15,7 +15,8 @@ import Platform
         commandName: "cea", abstract: "The ctrl-exec agent: runs allow-listed scripts for the dispatchers that it trusts.",
         version: "cea \(Release.described(commit: String(cString: ced_build_commit())))",
         subcommands: [
-            ServeCommand.self, RequestPairingCommand.self, SelfCheckCommand.self, PairingStatusCommand.self, DetachedRunCommand.self,
+            ServeCommand.self, RequestPairingCommand.self, SelfCheckCommand.self, PairingStatusCommand.self, PromoteCertCommand.self,
+            DetachedRunCommand.self,
         ])
 }
 

@@ -1,11 +1,12 @@
 // Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
 
-// `cea self-check` and `cea pairing-status`.
+// `cea self-check`, `cea pairing-status` and `cea promote-cert`.
 
 import Agent
 import ArgumentParser
 import CtrlExec
 import Glibc
+import Transport
 
 struct SelfCheckCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -33,6 +34,23 @@ struct PairingStatusCommand: ParsableCommand {
             let finding = SelfCheck(layout: files.layout).pairing(configuration)
             print(finding.text)
             if !finding.isFine { Glibc.exit(CtrlExec.ExitCode.failed.rawValue) }
+        } catch {
+            end(error)
+        }
+    }
+}
+
+struct PromoteCertCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "promote-cert", abstract: "Put a renewed certificate that waits in the place of the agent's own.",
+        discussion:
+            "For root, before the agent starts or reloads: the agent's user may not write its own certificate. Does nothing if none waits.")
+    @OptionGroup var files: LayoutOptions
+
+    func run() throws {
+        do {
+            guard let configuration = try files.layout.configurationIfPresent() else { return }
+            StagedCertificate(configuration).promote(nowSeconds: wallClockSeconds(), log: makeLog())
         } catch {
             end(error)
         }

@@ -50,11 +50,13 @@ struct ServeCommand: AsyncParsableCommand {
                 servers.append(try await AgentServer.start(service, listen: listen, on: MultiThreadedEventLoopGroup.singleton))
             }
             let manager = ServiceNotifier()
-            manager.ready(
-                status: servers.count == 1 ? "serves port \(servers.first?.port ?? 0)" : "serves \(servers.count) agents")
+            let status = servers.count == 1 ? "serves port \(servers.first?.port ?? 0)" : "serves \(servers.count) agents"
+            manager.ready(status: status)
             for await signal in signals {
                 if signal != .hangUp { break }
+                manager.reloading()
                 for server in servers { server.reload() }
+                manager.ready(status: status)
             }
             manager.stopping()
             await withTaskGroup(of: Void.self) { group in

@@ -35,6 +35,7 @@ struct ClusterInitCommand: AsyncParsableCommand {
             let state = StateDirectory(directory ?? ServeConfiguration().directory)
             let bundles = try ClusterInit.mint(
                 members: [(id, HostPort(host: "127.0.0.1", port: 7446))], dispatcherID: dispatcher, now: now)
+            try state.actAsOwner()
             for bundle in bundles { try state.install(bundle) }
             Output.note("made a cluster of one member in \(state.path); start it: ced serve --directory \(state.path)")
             return

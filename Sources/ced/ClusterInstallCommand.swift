@@ -9,7 +9,10 @@ import Platform
 struct ClusterInstallCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "install", abstract: "Make this host's member from its bundle.",
-        discussion: "Refuses a directory that holds a journal. Delete the bundle afterwards: it holds the member's keys.")
+        discussion: """
+            Refuses a directory that holds a journal. Delete the bundle afterwards: it holds the member's keys. What root installs belongs \
+            to the owner of the directory, or of the one above it.
+            """)
 
     @Argument(help: ArgumentHelp("The file that 'ced cluster init' wrote for this member.", valueName: "bundle"))
     var bundle: String
@@ -18,7 +21,9 @@ struct ClusterInstallCommand: AsyncParsableCommand {
 
     func run() async throws {
         let read = try Bundle(decoding: DurableFile.read(bundle), path: bundle)
-        try StateDirectory(directory).install(read)
+        let state = StateDirectory(directory)
+        try state.actAsOwner()
+        try state.install(read)
         Output.note("member \(read.member) is installed in \(directory); start it: ced serve --directory \(directory)")
     }
 }

@@ -11,7 +11,9 @@ import Platform
 struct ServeCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "serve", abstract: "Serve as a member of the cluster.",
-        discussion: "Flags win over the configuration file. SIGTERM and SIGINT end it in good order: a leader hands leadership on first.")
+        discussion:
+            "Flags win over the configuration file. SIGTERM and SIGINT end it in good order: a leader hands leadership on first. SIGHUP reads the configuration file again."
+    )
 
     @Option(
         help: ArgumentHelp("The configuration file (default: \(ServeConfiguration.defaultPath), which may be missing).", valueName: "FILE"))
@@ -34,6 +36,12 @@ struct ServeCommand: AsyncParsableCommand {
     var pairingAlways = false
 
     func run() async throws {
+        let arguments = self
+        try await MemberProcess.run(try arguments.read(), version: cedVersion, reread: { try arguments.read() })
+    }
+
+    /// The file and the flags, as they are now.
+    private func read() throws -> ServeConfiguration {
         let path = config ?? ServeConfiguration.defaultPath
         var text: String?
         do throws(FileProblem) {
@@ -53,6 +61,6 @@ struct ServeCommand: AsyncParsableCommand {
         flags.controlSocket = socket
         flags.dialFrom = dialFrom
         flags.pairingAlways = pairingAlways
-        try await MemberProcess.run(ServeConfiguration(file: text, path: path, flags: flags), version: cedVersion)
+        return try ServeConfiguration(file: text, path: path, flags: flags)
     }
 }

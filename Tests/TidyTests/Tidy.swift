@@ -97,3 +97,10 @@ func noPrivateSynonyms() throws {
     let vague = try Regex(#"\b(class|struct|enum|actor|protocol) [A-Za-z]*(Manager|Helper|Util|Utils)\b"#)
     #expect(SourceFile.all.flatMap { $0.findings(vague) } == [])
 }
+
+/// SO_DEBUG has the number of TCP_NODELAY at the other level, and is for root only.
+@Test("options of TCP are set at TCP's level")
+func optionsHaveTheirLevel() throws {
+    let misplaced = try Regex(#"socketOption\(\.tcp_"#)
+    #expect(SourceFile.all.flatMap { $0.findings(misplaced) } == [])
+}

@@ -93,7 +93,7 @@ package final class Ports: Sendable {
                 isRevoked: { revocations.contains($0) }, identity: { serial in try front.dispatcherIdentity(serial) }))
         let portFront = PortFront(
             member: front, agents: agents, cluster: state.genesis.cluster, owner: configuration.owner,
-            group: { [socket = configuration.controlSocket] in groupThatMayWrite(socket) }, version: configuration.version,
+            group: { [path = configuration.controlSocket.socketPath] in groupThatMayWrite(path) }, version: configuration.version,
             hooks: configuration.hooks, runs: runs, apiRequests: configuration.apiRequests, logger: logger)
         let presented = PresentedIdentity(state)
         let pairingPort = PairingPort(member: front, logger: logger)
@@ -150,8 +150,8 @@ package final class Ports: Sendable {
 }
 
 /// The group to which the file mode opens a unix socket.
-private func groupThatMayWrite(_ address: ListenAddress) -> UInt32? {
-    guard case .unix(let path, _, _) = address else { return nil }
+private func groupThatMayWrite(_ path: String?) -> UInt32? {
+    guard let path else { return nil }
     var status = stat()
     guard lstat(path, &status) == 0, status.st_mode & S_IWGRP != 0 else { return nil }
     return status.st_gid

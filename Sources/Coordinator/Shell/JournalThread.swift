@@ -3,6 +3,7 @@
 // The journal on one thread of its own, because a flush blocks. Writes that wait together are flushed together.
 // Promises: writes are appended in the order in which they were handed in; a write is reported only after the flush that covers it;
 // after a failure nothing is tried again. What a failure means is left to the member (it stops the process).
+// The thread gives signs of life, so that others can tell a disk that is slow from one that never returns.
 
 import Consensus
 import NIOCore
@@ -14,7 +15,18 @@ package protocol JournalWriting: Sendable {
     func append(_ write: JournalWrite, _ id: WriteID)
 }
 
-package final class JournalThread<D: Disk>: JournalWriting {
+/// Something that works on a thread of its own and can be asked whether it still does.
+package protocol Living: Sendable {
+    /// Rises with each sign of life.
+    var signsOfLife: UInt64 { get }
+    /// Asks for another one; it is given as soon as the work in hand is done. Never waits.
+    func askForSign()
+}
+
+package final class JournalThread<D: Disk>: JournalWriting, Living {
+    /// As debuggers and `ps -T` show it.
+    package static var threadName: String { "ced-journal" }
+
     package enum Report: Sendable {
         /// This write and every one before it is on disk.
         case durable(WriteID)
@@ -32,14 +44,32 @@ package final class JournalThread<D: Disk>: JournalWriting {
     /// Touched only on the thread.
     private let journal: Mutex<Journal<D>>
     private let report: @Sendable (Report) -> Void
+    private let signs = Atomic<UInt64>(0)
+    private let isAsked = Atomic<Bool>(false)
 
     /// - Parameter report: called on the journal's thread.
     package init(_ journal: consuming sending Journal<D>, report: @escaping @Sendable (Report) -> Void) {
         self.journal = Mutex(journal)
         self.report = report
         thread.start()
-        thread.submit { _ in raiseThreadPriority() }
+        thread.submit { _ in
+            raiseThreadPriority()
+            nameThread(Self.threadName)
+        }
     }
+
+    package var signsOfLife: UInt64 { signs.load(ordering: .acquiring) }
+
+    package func askForSign() {
+        // One question at a time: a thread that hangs must not find a heap of them.
+        guard isAsked.compareExchange(expected: false, desired: true, ordering: .acquiringAndReleasing).exchanged else { return }
+        thread.submit { [self] state in
+            isAsked.store(false, ordering: .releasing)
+            if state == .active { live() }
+        }
+    }
+
+    private func live() { signs.add(1, ordering: .releasing) }
 
     package func append(_ write: JournalWrite, _ id: WriteID) {
         let mustStart = queue.withLock { queue in
@@ -65,6 +95,7 @@ package final class JournalThread<D: Disk>: JournalWriting {
             guard let last = batch.last else { return }
             do throws(DiskFailure) {
                 try write(batch)
+                live()
                 report(.durable(last.id))
             } catch {
                 queue.withLock { queue in

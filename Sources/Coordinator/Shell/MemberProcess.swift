@@ -38,28 +38,52 @@ package enum MemberProcess {
     static let drainLimit = TimeAmount.seconds(5)
 
     /// Returns once the process was asked to end and has ended in good order.
-    /// - Parameter version: what this member says of itself.
-    package static func run(_ configuration: ServeConfiguration, version: String) async throws {
-        let signals = try TerminationSignals.stream()
-        LogOutput.bootstrap(identifier: "ced")
-        let logger = Logger(label: "ced")
-        let member = try await start(configuration, version: version, logger: logger)
-        for await signal in signals where signal != .hangUp { break }
+    ///
+    /// - Parameters:
+    ///   - version: what this member says of itself.
+    ///   - reread: reads the configuration again, for SIGHUP.
+    package static func run(
+        _ configuration: ServeConfiguration, version: String, reread: @escaping @Sendable () throws -> ServeConfiguration
+    ) async throws {
+        let member: RunningMember
+        let signals: AsyncStream<TerminationSignal>
+        do {
+            let inherited = try InheritedSockets.take(known: ListenPlan.known)
+            signals = try TerminationSignals.stream()
+            // ctrl-exec's own tag (protocol page, 19), so that filters which people have go on working.
+            LogOutput.bootstrap(identifier: "ctrl-exec-dispatcher", level: configuration.logLevel)
+            member = try await start(
+                configuration, ListenPlan(configuration, inherited: inherited), version: version, logger: Logger(label: "ced"))
+        } catch {
+            throw StartRefusal(because: error) ?? error
+        }
+        for await signal in signals {
+            guard signal == .hangUp else { break }
+            await member.reload(reread)
+        }
         await member.stop()
     }
 
-    private static func start(_ configuration: ServeConfiguration, version: String, logger: Logger) async throws -> RunningMember {
+    private static func start(
+        _ configuration: ServeConfiguration, _ plan: ListenPlan, version: String, logger: Logger
+    ) async throws -> RunningMember {
+        for (isWarning, line) in plan.lines { logger.log(isWarning ? .warning : .info, line) }
         let directory = StateDirectory(configuration.directory)
         guard DurableFile.exists(directory.journal) else { throw neverInitialised(directory) }
         let lock = try DirectoryLock(directory: directory.path)
-        let secrets = try directory.secrets()
+        let secrets = try directory.secrets(credentials: getenv("CREDENTIALS_DIRECTORY").map { String(cString: $0) })
+        if secrets.hasSpareClusterKey {
+            let message = "the credential is used; remove the file, or whoever steals the disk has the key with what it seals"
+            logger.log(.warning, LogLine("config-warn", ("KEY", directory.clusterKey), ("MSG", message)))
+        }
+        try directory.checkAccess()
         let (journal, genesis, recovered) = try openJournal(directory)
         let state = try genesisState(genesis, directory)
         let vault = KeyVault(genesis: state, key: secrets.clusterKey)
         do {
             try vault.check()
         } catch {
-            throw StartRefusal("\(directory.clusterKey) is not this cluster's key: \(error)", isPermanent: true)
+            throw StartRefusal("\(secrets.clusterKeyPath) is not this cluster's key: \(error)", isPermanent: true)
         }
         guard secrets.certificate.role == .member(cluster: "\(state.cluster)", id: genesis.member.name) else {
             throw StartRefusal(
@@ -73,7 +97,10 @@ package enum MemberProcess {
 
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let loop = group.next()
-        loop.execute { raiseThreadPriority() }
+        loop.execute {
+            raiseThreadPriority()
+            nameThread("ced-loop")
+        }
         let clock: @Sendable () -> Moment = { BootClock.moment() }
         var settings = MemberSettings(id: genesis.member, version: version, session: try SystemRandom.number())
         settings.agentDays = Int64(configuration.agentCertificateDays)
@@ -85,14 +112,14 @@ package enum MemberProcess {
             id: genesis.member, loop: loop, vault: vault, now: clock)
         let runs = RunRecords(directory: configuration.runsDirectory, log: { logger.log($0) }, now: wallClockSeconds)
         let running = try RunningMember(
-            runner: runner, journal: journal, group: group, lock: lock, logger: logger, runs: runs,
+            configuration: configuration, runner: runner, journal: journal, group: group, lock: lock, logger: logger, runs: runs,
             links: links(configuration, genesis, state, secrets, runner, runs, logger),
             surroundings: Surroundings(
                 directory: directory, certificate: secrets.certificate, projection: configuration.projectionSettings, vault: vault,
-                state: { await runner.appliedState() }, logger: logger, deliver: { runner.deliver(.facts($0)) }))
+                state: { await runner.appliedState() }, logger: logger, deliver: { runner.deliver(.facts($0)) }),
+            now: { clock().instant })
         do {
-            try await running.open(
-                configuration, identity: TLSIdentity(chain: [secrets.certificate], key: secrets.key), state, version: version)
+            try await running.open(plan, identity: TLSIdentity(chain: [secrets.certificate], key: secrets.key), state, version: version)
         } catch {
             await running.stop()
             throw error
@@ -176,7 +203,7 @@ package enum MemberProcess {
 
 /// A member whose parts run.
 final class RunningMember: Sendable {
-    private let runner: MemberRunner
+    let runner: MemberRunner
     private let journal: JournalThread<FileDisk>
     private let signer: Signer
     private let links: PeerLinks
@@ -187,18 +214,25 @@ final class RunningMember: Sendable {
     /// The public ports have loops of their own: a flood there must not cost an election.
     private let portGroup = MultiThreadedEventLoopGroup(numberOfThreads: 2)
     private let ports = Mutex<Ports?>(nil)
-    private let upkeep = Mutex<Task<Void, Never>?>(nil)
+    /// What is in force.
+    let configuration: Mutex<ServeConfiguration>
+    let pairingUpkeep: PairingUpkeep
+    let watch: ServiceWatch
     /// Held for as long as the member runs.
     private let lock: DirectoryLock
-    private let logger: Logger
-    private let service = ServiceNotifier()
+    let logger: Logger
+    let service = ServiceNotifier()
+    var agents: AgentCaller? { ports.withLock { $0?.agents } }
 
     init(
-        runner: MemberRunner, journal: Journal<FileDisk>, group: MultiThreadedEventLoopGroup, lock: DirectoryLock, logger: Logger,
-        runs: RunRecords, links: PeerLinks, surroundings: Surroundings
+        configuration: ServeConfiguration, runner: MemberRunner, journal: Journal<FileDisk>, group: MultiThreadedEventLoopGroup,
+        lock: DirectoryLock, logger: Logger, runs: RunRecords, links: PeerLinks, surroundings: Surroundings,
+        now: @escaping @Sendable () -> Instant
     ) {
+        self.configuration = Mutex(configuration)
         self.runner = runner
         self.surroundings = surroundings
+        pairingUpkeep = PairingUpkeep(runner)
         peerGroup = group
         self.lock = lock
         self.logger = logger
@@ -212,17 +246,19 @@ final class RunningMember: Sendable {
             case .failed(let failure): runner.deliver(.writeFailed(failure))
             }
         }
+        watch = ServiceWatch(
+            loop: runner.loop, service: service, disk: self.journal, logger: logger, now: now, statusLine: { runner.statusLine() })
     }
 
     /// Listens everywhere, starts the member, tells the service manager.
-    func open(_ configuration: ServeConfiguration, identity: TLSIdentity, _ state: GenesisState, version: String) async throws {
+    func open(_ plan: ListenPlan, identity: TLSIdentity, _ state: GenesisState, version: String) async throws {
         let opened: Ports
         do {
-            _ = try await links.listen(at: configuration.peer)
-            opened = try await openPorts(configuration, identity, state, version)
+            _ = try await links.listen(on: plan[.peer].address)
+            opened = try await openPorts(plan, identity, state, version)
             ports.withLock { $0 = opened }
         } catch let failure as ListenFailure {
-            throw StartRefusal(failure.description + Self.setting(of: failure, in: configuration), isPermanent: false)
+            throw StartRefusal(failure.description + plan.setting(of: failure), isPermanent: failure.isPermanent)
         }
         let logger = logger
         runner.start(
@@ -239,24 +275,23 @@ final class RunningMember: Sendable {
         links.start()
         surroundings.start()
         service.ready(status: "waiting for a leader")
-        watch()
-        if configuration.pairingAlways { keepPairingOpen() }
+        watch.begin(each: { [runner] in runner.deliver(.tick) })
+        if configuration.withLock({ $0.pairingAlways }) { pairingUpkeep.begin() }
     }
 
     private func openPorts(
-        _ configuration: ServeConfiguration, _ identity: TLSIdentity, _ state: GenesisState, _ version: String
+        _ plan: ListenPlan, _ identity: TLSIdentity, _ state: GenesisState, _ version: String
     ) async throws -> Ports {
-        func tcp(_ address: HostPort) -> ListenAddress { .tcp(host: address.host, port: address.port) }
-        let socket = configuration.controlSocket
-        if let slash = socket.lastIndex(of: "/"), slash != socket.startIndex {
+        let configuration = configuration.withLock { $0 }
+        if case .unix(let socket, _, _) = plan[.control].address, let slash = socket.lastIndex(of: "/"), slash != socket.startIndex {
             try DurableFile.makeDirectory(String(socket[..<slash]), mode: 0o755)
         }
         let others = state.members.map(\.id).filter { $0 != runner.id }
         return try await Ports.start(
             front: runner, identity: identity, clusterRoots: [Certificate(der: state.clusterCA.certificate)],
             configuration: PortsConfiguration(
-                operations: tcp(configuration.operations), pairing: tcp(configuration.pairing), api: tcp(configuration.api),
-                controlSocket: .unix(path: socket, mode: 0o660, group: nil),
+                operations: plan[.operations].address, pairing: plan[.pairing].address, api: plan[.api].address,
+                controlSocket: plan[.control].address,
                 agentLink: AgentLinkConfiguration(
                     maxParallel: configuration.maxParallel, readTimeoutSeconds: Int64(configuration.readTimeoutSeconds),
                     dialFrom: configuration.dialFrom), version: version, hooks: hooks(configuration),
@@ -288,53 +323,10 @@ final class RunningMember: Sendable {
         }
     }
 
-    /// Which flag and which key of the file set the address that could not be had.
-    private static func setting(of failure: ListenFailure, in configuration: ServeConfiguration) -> String {
-        let settings = [
-            ("\(configuration.operations)", "--operations, operations_listen"), ("\(configuration.pairing)", "--pairing, pairing_listen"),
-            ("\(configuration.api)", "--api, api_listen"), ("\(configuration.peer)", "--peer, peer_listen"),
-            (configuration.controlSocket, "--socket, control_socket"),
-        ]
-        guard let setting = settings.first(where: { failure.description.contains("listen on \($0.0):") }) else { return "" }
-        return "; set by \(setting.1)"
-    }
-
-    /// The service manager hears how the member is, and that the loop which steps it lives.
-    private func watch() {
-        let runner = runner
-        let service = service
-        let interval = service.watchdogInterval.map { min($0.nanoseconds / 2, 500_000_000) } ?? 500_000_000
-        runner.loop.scheduleRepeatedTask(initialDelay: .zero, delay: .nanoseconds(Int64(interval))) { _ in
-            runner.deliver(.tick)
-            service.feedWatchdog()
-            service.status(runner.statusLine())
-        }
-    }
-
-    /// `pairing = always`: whoever leads renews the session before it ends.
-    private func keepPairingOpen() {
-        let runner = runner
-        let session = UInt64(Limits.pairingWaitSeconds) * 1000
-        let task = Task {
-            while !Task.isCancelled {
-                if await runner.glance().holdsLease {
-                    let state = await runner.appliedState()
-                    let left = state.pairingOpenUntil.map { $0.milliseconds - min($0.milliseconds, state.time.milliseconds) } ?? 0
-                    if left < session / 2 {
-                        _ = await runner.perform(
-                            .command(.openPairing(milliseconds: session)), request: nil, principal: .localUser(uid: getuid()),
-                            timeout: .seconds(5))
-                    }
-                }
-                do { try await Task.sleep(for: .seconds(1)) } catch { return }
-            }
-        }
-        upkeep.withLock { $0 = task }
-    }
-
     func stop() async {
         service.stopping()
-        upkeep.withLock { $0 }?.cancel()
+        watch.end()
+        pairingUpkeep.cancel()
         await runner.handOver(atMost: MemberProcess.handoverLimit)
         await ports.withLock { $0 }?.stop(drain: MemberProcess.drainLimit)
         await bulkLinks.close()

@@ -78,17 +78,21 @@ package final class PeerLinks: PeerSending {
 
     /// Accepts other members' connections. Throws `ListenFailure`.
     package func listen(at address: HostPort) async throws -> Int {
+        try await listen(on: .tcp(host: address.host, port: address.port)) ?? address.port
+    }
+
+    /// The port that is bound.
+    package func listen(on address: ListenAddress) async throws -> Int? {
         let identity = greeting.credentials.identity
         let policy = greeting.policy(expecting: nil)
         let listener = try await FramedPeerListener.start(
-            at: .tcp(host: address.host, port: address.port), tls: { TLSServer(identity: identity, clients: .required(policy)) },
+            at: address, tls: { TLSServer(identity: identity, clients: .required(policy)) },
             limits: Self.limits, on: loop,
             events: FramedPeerEvents(
                 onConnect: { self.accepted($0) }, onFrame: { self.received($1, on: $0) }, onClose: { self.lost($0, reason: $1) },
                 onFailure: { address, reason in self.reject(address, reason) }))
-        let port = listener.port ?? address.port
         try await loop.submit { self.state.value.listener = listener }.get()
-        return port
+        return listener.port
     }
 
     /// The way to what is large at the others.

@@ -4,6 +4,7 @@
 // An unknown key is an error that names the nearest known one; a value that cannot be used is an error that names its place.
 
 import CtrlExec
+import Logging
 
 package struct ServeConfiguration: Hashable, Sendable {
     package static let defaultPath = "/etc/ctrl-exec/ctrl-exec.conf"
@@ -49,6 +50,8 @@ package struct ServeConfiguration: Hashable, Sendable {
     package var apiRequests = Limits.apiRequests
     /// Where the records of runs are kept; nil: beside the state directory.
     package var givenRunsDirectory: String?
+    /// What is less important is not logged.
+    package var logLevel = Logger.Level.info
 
     package init() {}
 
@@ -75,8 +78,8 @@ package struct ServeConfiguration: Hashable, Sendable {
 
     /// The keys beside ctrl-exec's own, some of which mean nothing here but may stay in the file.
     package static let keys = [
-        "api_listen", "cluster_directory", "control_socket", "dial_from", "operations_listen", "pairing", "pairing_listen", "peer_listen",
-        "project_keys", "projection", "projection_config_directory", "projection_data_directory", "runs_directory",
+        "api_listen", "cluster_directory", "control_socket", "dial_from", "log_level", "operations_listen", "pairing", "pairing_listen",
+        "peer_listen", "project_keys", "projection", "projection_config_directory", "projection_data_directory", "runs_directory",
     ]
 
     /// - Parameters:
@@ -132,6 +135,7 @@ package struct ServeConfiguration: Hashable, Sendable {
         controlSocket = file.value("control_socket", Self.socketPath) ?? controlSocket
         dialFrom = file.text("dial_from") ?? dialFrom
         pairingAlways = file.value("pairing", Self.oneOf("session", "always")).map { $0 == "always" } ?? pairingAlways
+        logLevel = file.value("log_level", Self.level) ?? logLevel
         maxParallel = file.whole("max_parallel", 1...Limits.hosts) ?? maxParallel
         readTimeoutSeconds = file.whole("timeout", 1...86_400) ?? readTimeoutSeconds
         readTimeoutSeconds = file.whole("read_timeout", 1...86_400) ?? readTimeoutSeconds
@@ -239,6 +243,13 @@ package struct ServeConfiguration: Hashable, Sendable {
             throw place.error("must be HOST:PORT, such as 0.0.0.0:7443 or [::]:7443, not '\(value)'")
         }
         return result
+    }
+
+    private static func level(_ value: String, at place: Place) throws(ConfigurationError) -> Logger.Level {
+        guard let level = Logger.Level(rawValue: value) else {
+            throw place.error("must be one of \(Logger.Level.allCases.map(\.rawValue).joined(separator: ", ")), not '\(value)'")
+        }
+        return level
     }
 
     /// The kernel keeps a socket's path in 108 bytes, the last of which is zero.

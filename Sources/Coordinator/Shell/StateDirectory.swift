@@ -7,6 +7,7 @@ import Consensus
 import CtrlExec
 import DispatcherState
 import FoundationEssentials
+import Glibc
 import PKI
 import Platform
 import Wire
@@ -19,6 +20,8 @@ package struct StateDirectory: Hashable, Sendable {
     package var memberCertificate: String { path + "/member.crt" }
     package var memberKey: String { path + "/member.key" }
     package var clusterKey: String { path + "/cluster.key" }
+    /// The cluster key's name among the credentials that a service manager hands over (systemd.exec(5), `LoadCredential=`).
+    package static let clusterKeyCredential = "cluster.key"
     package var clusterCA: String { path + "/cluster-ca.crt" }
     package var fleetCA: String { path + "/fleet-ca.crt" }
     /// What is known of the files that this member keeps elsewhere.
@@ -30,12 +33,30 @@ package struct StateDirectory: Hashable, Sendable {
         package let certificate: Certificate
         package let key: PrivateKey
         package let clusterKey: ClusterKey
+        /// Where the cluster key was found.
+        package let clusterKeyPath: String
+        /// A second one lies in the directory, although it was handed over as a credential.
+        package let hasSpareClusterKey: Bool
     }
 
     /// The file `cluster.key`.
     private struct KeyFile: Codable {
         let version: UInt32
         let key: String
+    }
+
+    /// Where root makes a member for a service that runs as another user, the files must be that user's: from here on this process acts as
+    /// the owner of the directory, or of the nearest one above it that exists. Does nothing for anybody but root.
+    package func actAsOwner() throws {
+        guard geteuid() == 0 else { return }
+        var place = path[...]
+        var status = stat()
+        while stat(String(place), &status) != 0 {
+            guard errno == ENOENT, let slash = place.lastIndex(of: "/"), slash != place.startIndex else { return }
+            place = place[..<slash]
+        }
+        guard status.st_uid != 0 else { return }
+        guard setegid(status.st_gid) == 0, seteuid(status.st_uid) == 0 else { throw FileProblem("act as the owner of", String(place)) }
     }
 
     /// Makes the directory from a bundle. The journal comes last: a directory without one is not a member.
@@ -70,24 +91,47 @@ package struct StateDirectory: Hashable, Sendable {
         try DurableFile.rename(beside, to: journal)
     }
 
-    package func secrets() throws -> Secrets {
-        let certificate = try Certificate(pem: DurableFile.read(memberCertificate))
-        let key = try PrivateKey(pem: DurableFile.read(memberKey))
+    /// - Parameter credentials: the directory of the service manager's credentials (`$CREDENTIALS_DIRECTORY`); a cluster key in it goes before
+    ///   the file in this directory.
+    package func secrets(credentials: String? = nil) throws -> Secrets {
+        let certificate = try parsed(memberCertificate) { try Certificate(pem: $0) }
+        let key = try parsed(memberKey) { try PrivateKey(pem: $0) }
         guard key.matches(certificate) else {
             throw ConfigurationError(path: memberKey, "does not belong to \(memberCertificate): install the member's bundle anew")
         }
-        let file: KeyFile
+        let credential = credentials.map { $0 + "/" + Self.clusterKeyCredential }.flatMap { DurableFile.exists($0) ? $0 : nil }
+        let keyPath = credential ?? clusterKey
+        let clusterKey = try parsed(keyPath) { bytes in
+            guard let file = try? JSONDecoder().decode(KeyFile.self, from: Data(bytes)) else {  // what is wrong in it is said below
+                throw ConfigurationError(path: keyPath, "damaged: it is no JSON object with version and key")
+            }
+            guard let key = Data(base64Encoded: file.key) else {
+                throw ConfigurationError(path: keyPath, "damaged: its key is not base64")
+            }
+            return try ClusterKey(bytes: Array(key), version: file.version)
+        }
+        return Secrets(
+            certificate: certificate, key: key, clusterKey: clusterKey, clusterKeyPath: keyPath,
+            hasSpareClusterKey: credential != nil && DurableFile.exists(self.clusterKey))
+    }
+
+    /// What is in the file, or which file it is that makes no sense.
+    private func parsed<Value>(_ path: String, _ parse: ([UInt8]) throws -> Value) throws -> Value {
+        let bytes = try DurableFile.read(path)
         do {
-            file = try JSONDecoder().decode(KeyFile.self, from: Data(try DurableFile.read(clusterKey)))
-        } catch let problem as FileProblem {
-            throw problem
-        } catch {
-            throw ConfigurationError(path: clusterKey, "damaged: it is no JSON object with version and key")
+            return try parse(bytes)
+        } catch let failure as PKIFailure {
+            throw ConfigurationError(path: path, failure.description)
         }
-        guard let bytes = Data(base64Encoded: file.key) else {
-            throw ConfigurationError(path: clusterKey, "damaged: its key is not base64")
+    }
+
+    /// Every file of the journal can be read and written by this process: somebody may have run a member here as another user.
+    package func checkAccess() throws {
+        guard access(journal, R_OK | W_OK | X_OK) == 0 else { throw FileProblem("read and write", journal) }
+        for file in try FileManager.default.contentsOfDirectory(atPath: journal).sorted() {
+            let path = journal + "/" + file
+            guard access(path, R_OK | W_OK) == 0 else { throw FileProblem("read and write", path) }
         }
-        return Secrets(certificate: certificate, key: key, clusterKey: try ClusterKey(bytes: Array(bytes), version: file.version))
     }
 
     private func removeHalfMade(_ directory: String) throws {

@@ -19,6 +19,8 @@ package struct DialRequest: Sendable {
     package let body: [UInt8]?
     /// Bytes of the answer's body that are read.
     package let answerLimit: Int
+    /// How long the agent may be silent.
+    package let readTimeoutSeconds: Int64
     /// What the answers of the whole call may bring; nil: no matter.
     package let budget: AnswerBudget?
 }
@@ -48,25 +50,8 @@ package enum DialOutcome: Hashable, Sendable {
     case readTimeout
 }
 
-package struct AgentLinkConfiguration: Hashable, Sendable {
-    /// Agents dialled at once by one call.
-    package var maxParallel: Int
-    /// How long an agent may be silent after a request.
-    package var readTimeoutSeconds: Int64
-    /// The source address of connections; nil: the system chooses.
-    package var dialFrom: String?
-
-    package init(
-        maxParallel: Int = Limits.parallelHosts, readTimeoutSeconds: Int64 = Int64(Limits.readTimeoutSeconds), dialFrom: String? = nil
-    ) {
-        self.maxParallel = max(1, maxParallel)
-        self.readTimeoutSeconds = readTimeoutSeconds
-        self.dialFrom = dialFrom
-    }
-}
-
 package struct AgentCaller: Sendable {
-    private let configuration: AgentLinkConfiguration
+    private let settings: AgentLinkSettings
     private let dial: @Sendable (DialRequest) async -> DialOutcome
     private let acquaintances: Acquaintances
     let logger: Logger
@@ -82,12 +67,17 @@ package struct AgentCaller: Sendable {
         observeTags: @escaping @Sendable (AgentKey, AgentTags) -> Void = { _, _ in },
         dial: @escaping @Sendable (DialRequest) async -> DialOutcome
     ) {
-        self.configuration = configuration
+        settings = AgentLinkSettings(configuration)
         self.logger = logger
         self.observe = observe
         self.observeTags = observeTags
         self.dial = dial
         acquaintances = Acquaintances(source: configuration.dialFrom ?? "")
+    }
+
+    /// For calls that begin from now on.
+    package func change(maxParallel: Int, readTimeoutSeconds: Int64) {
+        settings.change(maxParallel: maxParallel, readTimeoutSeconds: readTimeoutSeconds)
     }
 
     /// Synchronous, or asynchronous if the request says so. Results in the order of the targets.
@@ -107,10 +97,11 @@ package struct AgentCaller: Sendable {
             )
         }
         let budget = AnswerBudget(bytes: Limits.callAnswerBytes)
+        let maxParallel = settings.current.maxParallel
         return await withTaskGroup(of: (Int, JSONValue).self) { group in
             var results = [JSONValue?](repeating: nil, count: targets.count)
             var next = 0
-            while next < min(configuration.maxParallel, targets.count) {
+            while next < min(maxParallel, targets.count) {
                 let place = next
                 group.addTask { (place, await one(work, targets[place], budget)) }
                 next += 1
@@ -164,6 +155,7 @@ package struct AgentCaller: Sendable {
             return Asked(
                 exchange: .failed(.notReached("the certificate of agent \(target.name) is revoked: it was not dialled (pair it anew)")))
         }
+        let patience = settings.current.readTimeoutSeconds
         var refused: [SerialNumber] = []
         var last = Exchange.failed(.notReached("this cluster has no dispatcher identity that could be presented"))
         for identity in target.identities {
@@ -175,8 +167,8 @@ package struct AgentCaller: Sendable {
             let request = DialRequest(
                 address: target.address, port: target.port, identity: identity, method: work.method, path: work.path,
                 body: work.body?.bytes,
-                answerLimit: work.answerLimit, budget: budget)
-            last = outcome(await dial(request), work)
+                answerLimit: work.answerLimit, readTimeoutSeconds: patience, budget: budget)
+            last = outcome(await dial(request), work, patience)
             guard isTurnedAway(last, work) else { return Asked(exchange: last, accepted: isLetIn(last) ? identity : nil, refused: refused) }
             refused.append(identity)
         }
@@ -196,7 +188,7 @@ package struct AgentCaller: Sendable {
         return (200...299).contains(status) || status == 409
     }
 
-    private func outcome(_ dialled: DialOutcome, _ work: Work) -> Exchange {
+    private func outcome(_ dialled: DialOutcome, _ work: Work, _ patience: Int64) -> Exchange {
         switch dialled {
         case .answered(let status, let body): .answered(status: status, body: body)
         case .notSent(let reason): .failed(.notReached(reason))
@@ -204,7 +196,7 @@ package struct AgentCaller: Sendable {
             .failed(work.isIdempotent ? .notReached(reason) : .outcomeUnknown("\(reason); the script may be running"))
         case .readTimeout:
             if case .run = work {
-                .failed(.readTimeout(seconds: configuration.readTimeoutSeconds))
+                .failed(.readTimeout(seconds: patience))
             } else {
                 .failed(.notReached("timed out"))
             }

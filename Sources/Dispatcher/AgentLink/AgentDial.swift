@@ -20,12 +20,6 @@ package func agentDial(
     let policy = TrustPolicy.agents(roots: fleetRoots, isRevoked: isRevoked)
     var settings = OneRequestClient.Settings()
     settings.bindAddress = configuration.dialFrom
-    settings.readTimeout = .seconds(configuration.readTimeoutSeconds)
-    settings.connectTimeout = .seconds(min(10, configuration.readTimeoutSeconds))
-    // One process of an old agent makes all its handshakes, one after the other: it may be busy with somebody else's.
-    settings.handshakeTimeout = .seconds(min(20, configuration.readTimeoutSeconds))
-    // An answer that has begun arrives; one that dribbles to keep a place is nobody's.
-    settings.wholeTimeout = .seconds(2 * configuration.readTimeoutSeconds)
     return { [settings] request in
         let presented: TLSIdentity
         do {
@@ -35,6 +29,13 @@ package func agentDial(
         }
         var settings = settings
         settings.responseLimit = request.answerLimit
+        let patience = request.readTimeoutSeconds
+        settings.readTimeout = .seconds(patience)
+        settings.connectTimeout = .seconds(min(10, patience))
+        // One process of an old agent makes all its handshakes, one after the other: it may be busy with somebody else's.
+        settings.handshakeTimeout = .seconds(min(20, patience))
+        // An answer that has begun arrives; one that dribbles to keep a place is nobody's.
+        settings.wholeTimeout = .seconds(2 * patience)
         if let budget = request.budget { settings.admitBytes = { budget.take($0) } }
         let client = OneRequestClient(group: group, tls: TLSClient(identity: presented, policy: policy), settings: settings)
         let outgoing = OutgoingRequest(method: request.method, path: request.path, body: request.body)
