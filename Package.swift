@@ -76,7 +76,7 @@ let package = Package(
         .target(
             name: "Hooks", dependencies: ["CtrlExec", "Platform", subprocess, systemPackage], swiftSettings: settings),
         .target(
-            name: "AgentLink", dependencies: ["CtrlExec", "DispatcherState", "PKI", "Transport", nio, logging],
+            name: "AgentLink", dependencies: ["CtrlExec", "DispatcherState", "PKI", "Platform", "Transport", nio, logging],
             path: "Sources/Dispatcher/AgentLink", swiftSettings: settings),
         .target(
             name: "Coordinator",
@@ -112,7 +112,7 @@ let package = Package(
         .testTarget(name: "DispatcherStateTests", dependencies: ["DispatcherState"], swiftSettings: settings),
         .testTarget(name: "WireTests", dependencies: ["Wire"], swiftSettings: settings),
         .testTarget(name: "CoordinatorCoreTests", dependencies: ["CoordinatorCore"], swiftSettings: settings),
-        .testTarget(name: "PlatformTests", dependencies: ["Platform", "Simulation"], swiftSettings: settings),
+        .testTarget(name: "PlatformTests", dependencies: ["CtrlExec", "Platform", "Simulation", logging], swiftSettings: settings),
         .testTarget(name: "HooksTests", dependencies: ["Hooks", "Platform"], swiftSettings: settings),
         .testTarget(name: "PKITests", dependencies: ["CtrlExec", "PKI"], swiftSettings: settings),
         .testTarget(

@@ -82,6 +82,10 @@ package struct LogOutput: LogHandler {
         return .systemdJournal
     }
 
+    /// Before a plain line on standard error that says why this process ends: where systemd reads it, the line becomes an error
+    /// (sd-daemon(3)); elsewhere nothing shows.
+    package static var errorMark: String { detect() == .systemdJournal ? "<\(LogRecord.priority(.error))>" : "" }
+
     package subscript(metadataKey key: String) -> Logger.Metadata.Value? {
         get { metadata[key] }
         set { metadata[key] = newValue }

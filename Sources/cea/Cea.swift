@@ -36,7 +36,7 @@ struct LayoutOptions: ParsableArguments {
 
 /// Says one line on standard error and ends with the code.
 func end(_ failure: AgentFailure) -> Never {
-    say("cea: \(failure)")
+    say(LogOutput.errorMark + "cea: \(failure)")
     exit(failure.exitCode.rawValue)
 }
 

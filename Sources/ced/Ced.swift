@@ -6,6 +6,7 @@ import ArgumentParser
 import CBuildStamp
 import Coordinator
 import CtrlExec
+import Platform
 
 /// This release and the commit of which it was built.
 let cedVersion = Release.described(commit: String(cString: ced_build_commit()))
@@ -30,7 +31,7 @@ struct Ced: AsyncParsableCommand {
             }
         } catch {
             guard let failure = CommandFailure(error) else { exit(withError: error) }
-            Output.note("ced: \(failure)")
+            Output.note(LogOutput.errorMark + "ced: \(failure)")
             exit(withError: ArgumentParser.ExitCode(failure.code.rawValue))
         }
     }

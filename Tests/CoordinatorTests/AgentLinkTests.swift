@@ -241,6 +241,16 @@ struct AgentLinkTests {
         #expect(most <= 4 && most > 1)
     }
 
+    @Test("a change holds for the calls that begin after it")
+    func change() async throws {
+        let played = Played([answer(200, #"{"status":"ok"}"#)])
+        let caller = played.caller()
+        _ = await caller.ping(reqid: reqid, [try target("a")])
+        caller.change(maxParallel: 1, readTimeoutSeconds: 7)
+        _ = await caller.ping(reqid: reqid, [try target("b")])
+        #expect(played.requests.map(\.readTimeoutSeconds) == [Int64(Limits.readTimeoutSeconds), 7])
+    }
+
     // MARK: Over real connections
 
     /// An agent's port: mTLS with a certificate of the fleet CA.

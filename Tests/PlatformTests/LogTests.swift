@@ -2,6 +2,7 @@
 
 // How a log record looks on a terminal and in systemd's journal.
 
+import CtrlExec
 import Logging
 import Testing
 
@@ -39,6 +40,34 @@ struct LogTests {
                 == "The port is in use by an agent PORT=7443")
     }
 
+    @Test("of a vocabulary's line has the line as its message and each key as a field")
+    func vocabulary() {
+        let line = LogLine("run", ("TARGET", "web-01"), ("SCRIPT", "hello"), ("EXIT", 0), ("ERROR", String?.none))
+        let record = LogRecord(
+            message: line.action, metadata: Dictionary(uniqueKeysWithValues: line.fields.map { ($0.key, "\($0.value)") }))
+        #expect(
+            record.journalFields(level: .info, identifier: "ctrl-exec-dispatcher") == [
+                "MESSAGE=ACTION=run EXIT=0 SCRIPT=hello TARGET=web-01", "PRIORITY=6", "SYSLOG_FACILITY=3",
+                "SYSLOG_IDENTIFIER=ctrl-exec-dispatcher", "ACTION=run", "EXIT=0", "SCRIPT=hello", "TARGET=web-01",
+            ])
+    }
+
+    @Test("has syslog's number for its level", arguments: zip(Logger.Level.allCases, [7, 7, 6, 5, 4, 3, 2] as [Int32]))
+    func priorities(level: Logger.Level, number: Int32) {
+        #expect(LogRecord.priority(level) == number)
+    }
+
+    @Test("is written as long as its level is the process's or above, also when that changes")
+    func processLevel() {
+        defer { LogOutput.processLevel = .info }
+        let logger = Logger(label: "test", factory: { _ in LogOutput(identifier: "test", destination: .standardError) })
+        let own = Logger(label: "test", factory: { _ in LogOutput(identifier: "test", level: .error, destination: .standardError) })
+        #expect(logger.logLevel == .info)
+        LogOutput.processLevel = .debug
+        #expect(logger.logLevel == .debug)
+        #expect(own.logLevel == .error)
+    }
+
     @Test("becomes fields that the journal accepts")
     func journalFields() {
         let record = LogRecord(
@@ -46,7 +75,7 @@ struct LogTests {
         #expect(
             record.journalFields(level: .warning, identifier: "ced") == [
                 "MESSAGE=ACTION=renew F_9X_Y=\"1 2\" F__HOSTNAME=forged MESSAGE=forged TARGET=web-01", "PRIORITY=4",
-                "SYSLOG_IDENTIFIER=ced",
+                "SYSLOG_FACILITY=3", "SYSLOG_IDENTIFIER=ced",
                 "ACTION=renew", "F_9X_Y=1 2", "F__HOSTNAME=forged", "TARGET=web-01",
             ])
     }

@@ -33,7 +33,7 @@ struct ProcessTests {
         }
     }
 
-    @Test("tells its service manager that it is ready, how it is, that it lives and that it stops")
+    @Test("tells its service manager that it is ready, how it is, that it lives, reads its configuration again and stops")
     func notifies() throws {
         let directory = TemporaryDirectory()
         let socket = try NotifySocket(in: directory)
@@ -46,6 +46,13 @@ struct ProcessTests {
         #expect(socket.receive() == "STATUS=follower READY=1")
         manager.feedWatchdog()
         #expect(socket.receive() == "WATCHDOG=1")
+        manager.reloading()
+        let reloading = try #require(socket.receive()).split(separator: "\n")
+        #expect(reloading.first == "RELOADING=1")
+        var now = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &now)
+        let instant = try #require(reloading.last.flatMap { UInt64($0.dropFirst("MONOTONIC_USEC=".count)) })
+        #expect(reloading.count == 2 && instant > 0 && instant <= (UInt64(now.tv_sec) + 1) * 1_000_000)
         manager.stopping()
         #expect(socket.receive() == "STOPPING=1")
         #expect(socket.receive() == nil)
@@ -66,7 +73,6 @@ struct ProcessTests {
     func noManager() {
         unsetenv("NOTIFY_SOCKET")
         ServiceNotifier().ready()
-        #expect(ServiceNotifier().inheritedSockets.isEmpty)
     }
 
     @Test("hears its signals in order and outlives a broken pipe")

@@ -104,3 +104,9 @@ func optionsHaveTheirLevel() throws {
     let misplaced = try Regex(#"socketOption\(\.tcp_"#)
     #expect(SourceFile.all.flatMap { $0.findings(misplaced) } == [])
 }
+
+@Test("a line of the log's vocabulary is handed over with its fields, not as text")
+func logLinesKeepTheirFields() throws {
+    let flattened = try Regex(#""\\\(LogLine\("#)
+    #expect(SourceFile.sources.flatMap { $0.findings(flattened, inComments: true) } == [])
+}

@@ -8,6 +8,7 @@ import AgentLink
 import CtrlExec
 import Hooks
 import Logging
+import Platform
 import Transport
 
 package struct HookPolicy: Sendable {
@@ -62,7 +63,7 @@ extension PortFront {
             return nil
         case .denied(let code, let reason): log(question, "deny", reason: reason, code: code, hook: hook)
         case .timedOut:
-            logger.error("\(LogLine("auth-hook-timeout", ("TIMEOUT", "\(hook.timeoutSeconds)"), ("HOOK", hook.path)))")
+            logger.log(.error, LogLine("auth-hook-timeout", ("TIMEOUT", "\(hook.timeoutSeconds)"), ("HOOK", hook.path)))
             log(question, "error", reason: verdict.reason, hook: hook)
         }
         return forbidden(verdict.reason, code: verdict.code, on: port)
@@ -80,7 +81,7 @@ extension PortFront {
         let line = LogLine(
             "auth", ("RESULT", result), ("REASON", reason), ("CODE", code.map { "\($0)" }), ("AUTHACTION", question.action.rawValue),
             ("USER", question.username), ("IP", question.sourceAddress), ("HOOK", hook?.path))
-        if result == "pass" { logger.info("\(line)") } else { logger.warning("\(line)") }
+        logger.log(result == "pass" ? .info : .warning, line)
     }
 }
 

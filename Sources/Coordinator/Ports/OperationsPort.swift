@@ -7,6 +7,7 @@ import CtrlExec
 import Logging
 import NIOCore
 import PKI
+import Platform
 import Transport
 
 enum OperationsPort {
@@ -31,7 +32,7 @@ enum OperationsPort {
 
     static func report(to logger: Logger, port: Port) -> @Sendable (ConnectionIncident) -> Void {
         { incident in
-            logger.notice("\(LogLine("connection-refused", ("PORT", port.rawValue), ("PEER", incident.address), ("REASON", incident)))")
+            logger.log(.notice, LogLine("connection-refused", ("PORT", port.rawValue), ("PEER", incident.address), ("REASON", incident)))
         }
     }
 }

@@ -12,6 +12,7 @@ import DispatcherState
 import Logging
 import NIOCore
 import PKI
+import Platform
 import Synchronization
 import Transport
 import Wire
@@ -45,7 +46,7 @@ package struct PairingPort: Sendable {
         configuration.limits.connectionsPerAddress = 32
         configuration.report = { incident in
             // A probe that closes at once is part of the protocol (7.1) and not reported; the rest is worth a line.
-            logger.notice("\(LogLine("pair-connection", ("IP", incident.address.ip), ("REASON", incident)))")
+            logger.log(.notice, LogLine("pair-connection", ("IP", incident.address.ip), ("REASON", incident)))
         }
         return configuration
     }
@@ -54,7 +55,7 @@ package struct PairingPort: Sendable {
     package func handle(_ request: HTTPRequest, _ writer: ResponseWriter) async {
         let address = request.remoteAddress.ip ?? "127.0.0.1"
         guard gate.admit() else {
-            logger.notice("\(LogLine("pair-reject", ("IP", address), ("REASON", "rate-limit")))")
+            logger.log(.notice, LogLine("pair-reject", ("IP", address), ("REASON", "rate-limit")))
             return writer.close()
         }
         let submission: PairingSubmission
@@ -70,9 +71,11 @@ package struct PairingPort: Sendable {
             decision.cancel()
             return await reject(Self.rejection(performed.reply), address, writer)
         }
-        logger.info(
-            "\(LogLine("pair-hold", ("AGENT", submission.hostname), ("IP", address), ("REPORTED_IP", submission.suggested.address), ("REQID", reqid)))"
-        )
+        logger.log(
+            .info,
+            LogLine(
+                "pair-hold", ("AGENT", submission.hostname), ("IP", address), ("REPORTED_IP", submission.suggested.address),
+                ("REQID", reqid)))
         guard await writer.send(HTTPResponse(PairAnswer.pending(reqid: reqid.description)), last: false) else { return decision.cancel() }
         await answer(await wait(for: decision, writer), submission, writer)
     }
@@ -97,7 +100,7 @@ package struct PairingPort: Sendable {
 
     private func answer(_ decision: PairingDecision?, _ submission: PairingSubmission, _ writer: ResponseWriter) async {
         guard !writer.isClosed else {
-            logger.notice("\(LogLine("pair-answer", ("AGENT", submission.hostname), ("REQID", submission.reqid), ("STATUS", "gone")))")
+            logger.log(.notice, LogLine("pair-answer", ("AGENT", submission.hostname), ("REQID", submission.reqid), ("STATUS", "gone")))
             return
         }
         switch decision?.verdict {
@@ -110,13 +113,13 @@ package struct PairingPort: Sendable {
                 cert: pemText(certificate), ca: pemText(state.genesis.fleetCA.certificate), nonce: submission.nonce,
                 dispatcherSerial: serial?.hexadecimal ?? "", dispatcherID: state.genesis.dispatcherID.text)
             await writer.send(HTTPResponse(PairAnswer.approved(approval)))
-            logger.info("\(LogLine("pair-answer", ("AGENT", submission.hostname), ("REQID", submission.reqid), ("STATUS", "approved")))")
+            logger.log(.info, LogLine("pair-answer", ("AGENT", submission.hostname), ("REQID", submission.reqid), ("STATUS", "approved")))
         case .denied:
             await writer.send(HTTPResponse(PairAnswer.denied(reason: PairingReasons.rejectedByOperator)))
-            logger.info("\(LogLine("pair-answer", ("AGENT", submission.hostname), ("REQID", submission.reqid), ("STATUS", "denied")))")
+            logger.log(.info, LogLine("pair-answer", ("AGENT", submission.hostname), ("REQID", submission.reqid), ("STATUS", "denied")))
         case .expired, nil:
             await writer.send(HTTPResponse(PairAnswer.denied(reason: PairingReasons.approvalTimeout)))
-            logger.notice("\(LogLine("pair-timeout", ("AGENT", submission.hostname), ("REQID", submission.reqid)))")
+            logger.log(.notice, LogLine("pair-timeout", ("AGENT", submission.hostname), ("REQID", submission.reqid)))
         }
     }
 
@@ -130,7 +133,7 @@ package struct PairingPort: Sendable {
     }
 
     private func reject(_ rejection: Rejection, _ address: String, _ writer: ResponseWriter) async {
-        logger.notice("\(LogLine("pair-reject", ("IP", address), ("REASON", rejection.reason), ("DETAIL", rejection.detail)))")
+        logger.log(.notice, LogLine("pair-reject", ("IP", address), ("REASON", rejection.reason), ("DETAIL", rejection.detail)))
         await writer.send(HTTPResponse(PairAnswer.error(reason: rejection.reason)))
     }
 

@@ -120,7 +120,7 @@ package struct PortFront: Sendable {
                 "api-request", ("METHOD", request.method), ("PATH", request.path), ("PORT", port.rawValue), ("PEER", request.source),
                 ("USER", request.caller), ("STATUS", response.status), ("REQUEST", response.body["request_id"]?.scalarText))
             // Reads may be polled.
-            logger.log(level: request.method == "GET" && response.status < 400 ? .debug : .info, "\(line)")
+            logger.log(request.method == "GET" && response.status < 400 ? .debug : .info, line)
         }
         response.headers += Self.headers(await member.glance())
         return response
@@ -137,7 +137,7 @@ package struct PortFront: Sendable {
     private func boundedAnswer(_ request: PortRequest, on port: Port, glance: MemberGlance) async -> PortResponse {
         guard port == .api else { return await answer(request, on: port, glance: glance) }
         guard apiSlots.takeNow() else {
-            logger.warning("\(LogLine("api-overload", ("PEER", request.source)))")
+            logger.log(.warning, LogLine("api-overload", ("PEER", request.source)))
             return .failure(503, "service unavailable", detail: "too many concurrent requests")
         }
         defer { apiSlots.give() }
@@ -185,8 +185,8 @@ package struct PortFront: Sendable {
     }
 
     private func refusal(_ status: Int, _ reason: String, _ request: PortRequest, on port: Port) -> PortResponse {
-        logger.warning(
-            "\(LogLine("api-deny", ("METHOD", request.method), ("PATH", request.path), ("PORT", port.rawValue), ("REASON", reason)))")
+        logger.log(
+            .warning, LogLine("api-deny", ("METHOD", request.method), ("PATH", request.path), ("PORT", port.rawValue), ("REASON", reason)))
         return .failure(status, reason)
     }
 

@@ -10,6 +10,7 @@ import CtrlExec
 import DispatcherState
 import Hooks
 import Logging
+import Platform
 
 /// The runs that this member remembers, and the way to those of the others.
 package struct RunBook: Sendable {
@@ -63,7 +64,7 @@ extension PortFront {
         case .absent: return unknown
         case .unanswered(let members):
             let names = members.map(\.name).joined(separator: ", ")
-            logger.warning("\(LogLine("run-lookup", ("REQID", reqid), ("UNANSWERED", names)))")
+            logger.log(.warning, LogLine("run-lookup", ("REQID", reqid), ("UNANSWERED", names)))
             let response = PortResponse.failure(
                 503, "members did not answer", detail: "no member that answered has a record of run \(reqid); these did not: \(names)")
             return PortResponse(

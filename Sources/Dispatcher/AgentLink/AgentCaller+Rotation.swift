@@ -7,6 +7,7 @@
 import CtrlExec
 import DispatcherState
 import Logging
+import Platform
 
 extension AgentCaller {
     /// - Parameters:
@@ -119,9 +120,11 @@ extension AgentCaller {
         case .refused(let reason), .unreachable(let reason): result = reason
         case .dropped: result = "dropped"
         }
-        logger.info(
-            "\(LogLine(action, ("TARGET", target.name.text), ("SERIAL", serial?.hexadecimal), ("VIA", answer.accepted?.hexadecimal), ("RESULT", result), ("REQID", reqid)))"
-        )
+        logger.log(
+            .info,
+            LogLine(
+                action, ("TARGET", target.name.text), ("SERIAL", serial?.hexadecimal), ("VIA", answer.accepted?.hexadecimal),
+                ("RESULT", result), ("REQID", reqid)))
     }
 }
 

@@ -6,6 +6,7 @@
 import CtrlExec
 import DispatcherState
 import Logging
+import Platform
 import Synchronization
 
 /// One request on one connection of its own.
@@ -92,9 +93,11 @@ package struct AgentCaller: Sendable {
     private func fanOut(_ work: Work, _ targets: [AgentTarget]) async -> [JSONValue] {
         if case .run(let run) = work {
             let hosts = targets.map(\.name.text).joined(separator: ",")
-            logger.info(
-                "\(LogLine("dispatch", ("SCRIPT", run.script), ("HOSTS", hosts), ("REQID", run.reqid), ("MODE", run.detached == true ? "async" : "sync")))"
-            )
+            logger.log(
+                .info,
+                LogLine(
+                    "dispatch", ("SCRIPT", run.script), ("HOSTS", hosts), ("REQID", run.reqid),
+                    ("MODE", run.detached == true ? "async" : "sync")))
         }
         let budget = AnswerBudget(bytes: Limits.callAnswerBytes)
         let maxParallel = settings.current.maxParallel
@@ -229,7 +232,7 @@ package struct AgentCaller: Sendable {
         let line = LogLine(
             work.action, ("SCRIPT", script), ("TARGET", target.name.text), ("EXIT", exit), ("STATUS", status), ("RESULT", ok),
             ("ERROR", error), ("RTT", "\(milliseconds)ms"), ("REQID", work.reqid))
-        if error == nil { logger.info("\(line)") } else { logger.warning("\(line)") }
+        logger.log(error == nil ? .info : .warning, line)
     }
 }
 

@@ -60,6 +60,34 @@ struct JournalThreadTests {
         #expect(disk.synchronizations - before <= 3)
     }
 
+    @Test("It gives a sign of life for each question, and none while the disk holds it")
+    func signs() async throws {
+        let disk = MemoryDisk()
+        let (reports, continuation) = AsyncStream.makeStream(of: JournalThread<MemoryDisk>.Report.self)
+        let thread = JournalThread(try makeJournal(on: disk)) { continuation.yield($0) }
+        thread.askForSign()
+        while thread.signsOfLife == 0 { await Task.yield() }
+
+        disk.holdSynchronizations()
+        let before = disk.entries
+        thread.append(entry(1), WriteID(1))
+        while disk.entries == before { await Task.yield() }
+        let silent = thread.signsOfLife
+        for _ in 0..<1000 {
+            thread.askForSign()
+            await Task.yield()
+        }
+        #expect(thread.signsOfLife == silent)
+        disk.releaseSynchronizations()
+        for await report in reports { if case .durable(WriteID(1)) = report { break } }
+        // The flush itself, and the one question that could be asked meanwhile.
+        while thread.signsOfLife < silent + 2 { await Task.yield() }
+        try await thread.close()
+        #expect(thread.signsOfLife == silent + 2)
+        thread.askForSign()
+        #expect(thread.signsOfLife == silent + 2, "a thread that has ended gives none")
+    }
+
     @Test("After a failure there is one report and nothing is tried again")
     func failure() async throws {
         let disk = MemoryDisk()
@@ -90,6 +118,9 @@ private final class MemoryDisk: Disk, Sendable {
     }
     private let content: Mutex<Content>
     private let held = Atomic<Bool>(false)
+    private let entered = Atomic<Int>(0)
+    /// Synchronizations that have begun.
+    var entries: Int { entered.load(ordering: .acquiring) }
 
     init() { content = Mutex(Content()) }
     private init(_ files: [FileName: [UInt8]]) { content = Mutex(Content(files: files, synchronized: files)) }
@@ -116,6 +147,7 @@ private final class MemoryDisk: Disk, Sendable {
         }
     }
     func synchronize(_ file: FileName) throws(DiskFailure) {
+        entered.add(1, ordering: .releasing)
         while held.load(ordering: .acquiring) {}
         let fails = content.withLock { content in
             content.count += 1

@@ -95,6 +95,7 @@ struct ServeConfigurationTests {
             ("\napi_cert = /x", "ced.conf:2: 'api_cert' needs 'api_key' beside it"),
             ("api_key = /x", "ced.conf:1: 'api_key' needs 'api_cert' beside it"),
             ("auth_hook_timeout = 0", "ced.conf:1: 'auth_hook_timeout' must be a number from 1 to 3600, not '0'"),
+            ("log_level = loud", "ced.conf:1: 'log_level' must be one of trace, debug, info, notice, warning, error, critical, not 'loud'"),
             ("max_parallel = 0", "ced.conf:1: 'max_parallel' must be a number from 1 to 500, not '0'"),
         ])
     func mistakes(text: String, message: String) {

@@ -71,6 +71,34 @@ struct StateDirectoryTests {
         }
     }
 
+    @Test("A cluster key among the credentials goes before the file, and may be the only one")
+    func credential() throws {
+        try withDirectory { directory, bundles in
+            try directory.install(bundles[0])
+            let credentials = directory.path + "/credentials"
+            try DurableFile.makeDirectory(credentials, mode: 0o700)
+            #expect(try directory.secrets(credentials: credentials).clusterKeyPath == directory.clusterKey)
+            try DurableFile.write(try DurableFile.read(directory.clusterKey), to: credentials + "/cluster.key", mode: 0o600)
+            let both = try directory.secrets(credentials: credentials)
+            #expect(both.clusterKeyPath == credentials + "/cluster.key" && both.hasSpareClusterKey)
+            try DurableFile.remove(directory.clusterKey)
+            let alone = try directory.secrets(credentials: credentials)
+            #expect(alone.clusterKey.bytes == both.clusterKey.bytes && !alone.hasSpareClusterKey)
+            let missing = #expect(throws: FileProblem.self) { try directory.secrets() }
+            #expect(missing?.isMissing == true)
+        }
+    }
+
+    @Test("A damaged file is named with what is wrong in it", arguments: ["member.crt", "member.key", "cluster.key"])
+    func damaged(file: String) throws {
+        try withDirectory { directory, bundles in
+            try directory.install(bundles[0])
+            try DurableFile.write(Array("nonsense".utf8), to: directory.path + "/" + file, mode: 0o600)
+            let error = #expect(throws: ConfigurationError.self) { try directory.secrets() }
+            #expect(error?.path == directory.path + "/" + file)
+        }
+    }
+
     @Test("A key of another member is found out")
     func wrongKey() throws {
         try withDirectory { directory, bundles in
