@@ -9,6 +9,10 @@ import Platform
 package struct FileOwner: Hashable, Sendable {
     package let user: UInt32
     package let group: UInt32
+    package init(user: UInt32, group: UInt32) {
+        self.user = user
+        self.group = group
+    }
 }
 
 package enum AgentFiles {

@@ -93,6 +93,29 @@ private final class Cea {
         #expect(cea.end() == 0)
     }
 
+    @Test("promote-cert puts the certificate that waits in the place of the agent's, and leaves it its owner") func promote() throws {
+        let fleet = try TestFleet()
+        let directory = try TemporaryDirectory()
+        try TestAgent.prepare(directory, fleet, scripts: [])
+        let nothing = try Cea(["promote-cert", "--directory", directory.path])
+        #expect(nothing.standardError == "" && nothing.end() == 0)
+
+        let live = directory.path + "/agent.crt"
+        // Only root can show that the owner stays; for anybody else it could be no other.
+        let owner = geteuid() == 0 ? FileOwner(user: 65_534, group: 65_534) : FileOwner(user: geteuid(), group: getegid())
+        try AgentFiles.replace(live, with: try DurableFile.read(live), mode: 0o640, owner: owner)
+        let key = try PrivateKey(pem: DurableFile.read(directory.path + "/agent.key"))
+        let request = try CertificateRequest.make(key: key, commonName: "agent.example")
+        let renewed = try TestFleet.certificate(request, "5ca0000000000002", fleet.authority, lifetime: 50_000)
+        try AgentFiles.replace(live + ".staged", with: renewed.pem, mode: 0o640)
+        let cea = try Cea(["promote-cert", "--directory", directory.path])
+        #expect(cea.standardError.contains("ACTION=cert-promote EXPIRY="))
+        #expect(cea.end() == 0)
+        #expect(try Certificate(pem: DurableFile.read(live)).serial == renewed.serial)
+        #expect(AgentFiles.owner(of: live) == owner)
+        #expect(!DurableFile.exists(live + ".staged"))
+    }
+
     @Test("a detached run outlives the agent that started it, and its lock too") func detachedRun() async throws {
         let fleet = try TestFleet()
         let directory = try TemporaryDirectory()

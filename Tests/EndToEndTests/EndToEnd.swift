@@ -52,9 +52,11 @@ struct EndToEnd {
 
     @Test(
         "a check over real processes",
-        arguments: ["leader-dies-five-times", "transfer-under-load", "rotation", "files", "api", "pairing-session", "readme"])
+        arguments: ["leader-dies-five-times", "transfer-under-load", "rotation", "files", "api", "pairing-session", "readme", "systemd"])
     func check(name: String) throws {
         let check = try Self.run(Self.root.appending(path: "Tests/EndToEndTests/checks/\(name)"))
         #expect(check.status == 0, "\(check.output)")
+        // A machine that cannot try something says so where people see it; CI counts it as failed (CED_CI=1).
+        for line in check.output.split(separator: "\n") where line.hasPrefix("NOT RUN") { print("\(name): \(line)") }
     }
 }
