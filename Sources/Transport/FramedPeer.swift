@@ -107,13 +107,17 @@ package final class FramedPeerListener: Sendable {
             .serverChannelOption(.backlog, value: 64)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .serverChannelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture { try channel.pipeline.syncOperations.addHandler(AcceptBackoffHandler()) }
+                channel.eventLoop.makeCompletedFuture {
+                    try channel.closeOnExec()
+                    try channel.pipeline.syncOperations.addHandler(AcceptBackoffHandler())
+                }
             }
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
             .childChannelOption(.socketOption(.so_keepalive), value: 1)
             .childChannelOption(.unacknowledged, value: limits.unacknowledgedMilliseconds)
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
+                    try channel.closeOnExec()
                     let address = RemoteAddress(channel.remoteAddress)
                     let pipeline = channel.pipeline.syncOperations
                     guard door.value.admit(channel, from: address) else {
@@ -157,6 +161,7 @@ package enum FramedPeerDialer {
             .channelOption(.unacknowledged, value: limits.unacknowledgedMilliseconds)
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
+                    try channel.closeOnExec()
                     try channel.pipeline.syncOperations.addHandlers(
                         TLSFactory.handlers(for: tls, name: host, to: address, timeout: limits.handshakeTimeout))
                     try addFraming(to: channel, address: address, limits: limits, isDialled: true, events: events, admit: { true })

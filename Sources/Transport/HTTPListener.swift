@@ -178,11 +178,13 @@ package final class HTTPListener: Sendable {
             .serverChannelInitializer { channel in
                 // Out of file descriptors: pause instead of spinning.
                 channel.eventLoop.makeCompletedFuture {
+                    try channel.closeOnExec()
                     try channel.pipeline.syncOperations.addHandler(AcceptBackoffHandler())
                 }
             }
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
+                    try channel.closeOnExec()
                     try HTTPConnection.configure(channel, configuration: configuration, registry: registry, handler: handler)
                 }
             }

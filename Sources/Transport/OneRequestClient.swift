@@ -119,6 +119,7 @@ package struct OneRequestClient: Sendable {
             .connectTimeout(settings.connectTimeout)
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
+                    try channel.closeOnExec()
                     let pipeline = channel.pipeline.syncOperations
                     if let tls {
                         guard case .tcp(let host, let port) = endpoint else {

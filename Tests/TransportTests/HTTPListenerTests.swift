@@ -331,6 +331,19 @@ import Testing
         #expect(try scratch.read("file") == [1])
     }
 
+    @Test("neither the port, nor a connection at either end, is passed on to a program that is started")
+    func closedOnExec() async throws {
+        let seen = Box<[Bool]>([])
+        let port = try await TestListener.answering { request, writer in
+            let number = request.header("Host").flatMap { $0.split(separator: ":").last }.flatMap { UInt16($0) } ?? 0
+            seen.change { $0 = flags(ofSocketsAt: number) }
+            await writer.send(HTTPResponse(status: 200, json: Array("{}".utf8)))
+        }
+        #expect(try await plainClient().exchange(ping, with: local(port.port)).status == 200)
+        #expect(seen.value == [true, true, true])
+        await port.stop()
+    }
+
     @Test("a socket that was bound by another hand is served")
     func inherited() async throws {
         let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
@@ -346,4 +359,19 @@ import Testing
         #expect(try await plainClient().exchange(ping, with: local(port.port)).status == 200)
         await port.stop()
     }
+}
+
+/// Of each socket of this process that has the port on either side: whether it is closed on exec.
+private func flags(ofSocketsAt port: UInt16) -> [Bool] {
+    func ports(_ descriptor: Int32) -> [UInt16] {
+        [getsockname, getpeername].compactMap { ask in
+            var address = sockaddr_in()
+            var size = socklen_t(MemoryLayout<sockaddr_in>.size)
+            let result = withUnsafeMutablePointer(to: &address) {
+                $0.withMemoryRebound(to: sockaddr.self, capacity: 1) { ask(descriptor, $0, &size) }
+            }
+            return result == 0 && address.sin_family == sa_family_t(AF_INET) ? UInt16(bigEndian: address.sin_port) : nil
+        }
+    }
+    return (0..<Int32(1024)).filter { ports($0).contains(port) }.map { fcntl($0, F_GETFD) & FD_CLOEXEC != 0 }
 }
