@@ -33,6 +33,10 @@ package struct ConfigurationCheck: Sendable {
     /// The process that serves it now.
     package private(set) var runningPID: Int32?
 
+    package static let credentialPlaces = ["/etc", "/run", "/usr/lib"].map {
+        "\($0)/credstore.encrypted/\(StateDirectory.clusterKeyCredential)"
+    }
+
     private static let daySeconds: Int64 = 86_400
     /// Nobody has to do anything about a certificate that ends later.
     private static let certificateDays: Int64 = 30
@@ -40,8 +44,9 @@ package struct ConfigurationCheck: Sendable {
     /// - Parameters:
     ///   - path: the configuration file.
     ///   - mayBeMissing: as the default one may.
+    ///   - credentials: where the service manager may have the cluster key (systemd.exec(5), `LoadCredentialEncrypted=`).
     ///   - now: seconds since 1970.
-    package init(path: String, mayBeMissing: Bool, now: Int64) {
+    package init(path: String, mayBeMissing: Bool, credentials: [String] = credentialPlaces, now: Int64) {
         var text: String?
         do throws(FileProblem) {
             text = String(decoding: try DurableFile.read(path), as: UTF8.self)
@@ -58,7 +63,7 @@ package struct ConfigurationCheck: Sendable {
         notes += reading.warnings.map { Finding(line: $0.line, subject: $0.path, text: $0.message) }
         let configuration = reading.configuration
         runningPID = DirectoryLock.holder(of: configuration.directory)
-        checkState(StateDirectory(configuration.directory), now: now)
+        checkState(StateDirectory(configuration.directory), credentials: credentials, now: now)
         // An address that cannot be read was said to be wrong already; its default says nothing.
         checkPorts(configuration.listeners.filter { listener in !reading.problems.contains { $0.message.hasPrefix("'\(listener.key)'") } })
         checkSource(configuration.dialFrom, path)
@@ -72,7 +77,7 @@ package struct ConfigurationCheck: Sendable {
 
     // MARK: The state directory
 
-    private mutating func checkState(_ directory: StateDirectory, now: Int64) {
+    private mutating func checkState(_ directory: StateDirectory, credentials: [String], now: Int64) {
         guard DurableFile.exists(directory.path) else {
             return problem(
                 directory.path,
@@ -88,15 +93,20 @@ package struct ConfigurationCheck: Sendable {
         }
         for secret in [directory.memberKey, directory.clusterKey] { checkAccess(secret) }
         do {
-            let secrets = try directory.secrets()
-            if case .member(let cluster, let id) = secrets.certificate.role {
+            let certificate = try directory.identity().certificate
+            if case .member(let cluster, let id) = certificate.role {
                 member = id
                 let running = runningPID.map { "; it runs as process \($0)" } ?? ""
                 note(directory.path, "member \(id) of cluster \(cluster)\(running)")
             } else {
                 problem(directory.memberCertificate, "is not a member's certificate: install the member's bundle anew")
             }
-            checkValidity(secrets.certificate, directory.memberCertificate, now)
+            checkValidity(certificate, directory.memberCertificate, now)
+            if !DurableFile.exists(directory.clusterKey), let credential = credentials.first(where: { DurableFile.exists($0) }) {
+                note(directory.clusterKey, "is not there; the service gets it from \(credential), which only the service manager opens")
+            } else {
+                _ = try directory.secrets()
+            }
         } catch let error as ConfigurationError {
             problem(error.path, error.message)
         } catch {

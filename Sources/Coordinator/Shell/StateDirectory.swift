@@ -91,14 +91,20 @@ package struct StateDirectory: Hashable, Sendable {
         try DurableFile.rename(beside, to: journal)
     }
 
-    /// - Parameter credentials: the directory of the service manager's credentials (`$CREDENTIALS_DIRECTORY`); a cluster key in it goes before
-    ///   the file in this directory.
-    package func secrets(credentials: String? = nil) throws -> Secrets {
+    /// The member's certificate, and the key that belongs to it.
+    package func identity() throws -> (certificate: Certificate, key: PrivateKey) {
         let certificate = try parsed(memberCertificate) { try Certificate(pem: $0) }
         let key = try parsed(memberKey) { try PrivateKey(pem: $0) }
         guard key.matches(certificate) else {
             throw ConfigurationError(path: memberKey, "does not belong to \(memberCertificate): install the member's bundle anew")
         }
+        return (certificate, key)
+    }
+
+    /// - Parameter credentials: the directory of the service manager's credentials (`$CREDENTIALS_DIRECTORY`); a cluster key in it goes before
+    ///   the file in this directory.
+    package func secrets(credentials: String? = nil) throws -> Secrets {
+        let (certificate, key) = try identity()
         let credential = credentials.map { $0 + "/" + Self.clusterKeyCredential }.flatMap { DurableFile.exists($0) ? $0 : nil }
         let keyPath = credential ?? clusterKey
         let clusterKey = try parsed(keyPath) { bytes in

@@ -34,7 +34,9 @@ private final class Installed: Sendable {
     deinit { try? FileManager.default.removeItem(atPath: base) }
 
     /// Port 0 is free everywhere.
-    func check(_ lines: String = "", now: Int64 = Installed.now, state: String? = nil) throws -> ConfigurationCheck {
+    func check(
+        _ lines: String = "", now: Int64 = Installed.now, state: String? = nil, credentials: [String] = []
+    ) throws -> ConfigurationCheck {
         let text = """
             cluster_directory = \(state ?? self.state.path)
             operations_listen = 127.0.0.1:0
@@ -48,7 +50,7 @@ private final class Installed: Sendable {
 
             """
         try DurableFile.write(Array(text.utf8), to: file, mode: 0o644)
-        return ConfigurationCheck(path: file, mayBeMissing: false, now: now)
+        return ConfigurationCheck(path: file, mayBeMissing: false, credentials: credentials, now: now)
     }
 }
 
@@ -221,6 +223,17 @@ struct ConfigurationCheckTests {
         let hook = try place.check("auth_hook = \(place.base)/hook")
         #expect(hook.problems == [])
         #expect(hook.notes.last?.description == "auth_hook: auth hook not found or not executable: \(place.base)/hook")
+    }
+
+    @Test("misses no cluster key that the service gets as a credential")
+    func credential() throws {
+        let sealed = place.base + "/sealed"
+        try FileManager.default.moveItem(atPath: place.state.clusterKey, toPath: sealed)
+        let without = try place.check(credentials: [place.base + "/elsewhere"])
+        #expect(without.problems.count == 1 && without.problems.allSatisfy { $0.text.contains(place.state.clusterKey) })
+        let with = try place.check(credentials: [place.base + "/elsewhere", sealed])
+        #expect(with.problems == [])
+        #expect(with.notes.contains { $0.subject == place.state.clusterKey && $0.text.contains(sealed) })
     }
 
     @Test("is a command that ends with 0 or 78 and can say it as JSON")
