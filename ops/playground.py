@@ -73,6 +73,15 @@ class Cluster:
     def names(self):
         return [member["id"] for member in self.description["members"]]
 
+    def rows(self, through=None):
+        """Each member's row of the status. A member that was not heard in time has a row too, with what the others know of it alone."""
+        return {row["member"]: row for row in self.run("cluster", "status", through=through)[0]["members"]}
+
+    def reports(self, through=None):
+        """The same, or None unless every member has answered for itself."""
+        rows = self.rows(through)
+        return rows if len(rows) == len(self.names) and all(row["reachable"] for row in rows.values()) else None
+
     def endpoint(self, name):
         port = self.member(name)["ports"]["operations"]
         return f"127.0.0.1:{port}" if isinstance(port, int) else port
