@@ -39,6 +39,21 @@ struct MemberTests {
         #expect(cluster.members[leader].state.obligations.isEmpty)
     }
 
+    @Test("that is started again does not log once more what its journal holds, but what comes afterwards")
+    func historyIsNoNews() {
+        let cluster = SmallCluster(1)
+        func times(_ action: String) -> Int { cluster.logged.count { $0.record.action == action } }
+        _ = cluster.elect()
+        cluster.ask(.command(.openPairing(milliseconds: 600_000)), of: 0, ticket: 1, id: "open")
+        #expect(cluster.pass(1_000) { times("pairing-mode-start") == 1 })
+        cluster.restart(0)
+        _ = cluster.elect()
+        #expect(cluster.members[0].state.pairingOpenUntil != nil)
+        #expect(times("leader-established") == 2 && times("pairing-mode-start") == 1)
+        cluster.ask(.command(.closePairing), of: 0, ticket: 2, id: "close")
+        #expect(cluster.pass(1_000) { times("pairing-mode-stop") == 1 })
+    }
+
     @Test("that follows forwards, and answers once it has applied the outcome itself")
     func followerForwards() {
         let cluster = SmallCluster()

@@ -24,6 +24,7 @@ final class SmallCluster {
     var replies: [(ticket: UInt64, reply: Reply)] = []
     var announced: [(member: MemberID, decision: PairingDecision)] = []
     var projected: [(MemberID, ProjectionChange)] = []
+    var logged: [(member: MemberID, record: LogRecord)] = []
     /// Calendar time is so many seconds ahead, everywhere …
     var wallOffset: Int64 = 0
     /// … and at single members so many more.
@@ -105,7 +106,7 @@ final class SmallCluster {
             case .call(let call): agentCalls.append((member, call))
             case .announce(let decision): announced.append((names[member], decision))
             case .project(let change): projected.append((names[member], change))
-            case .log: break
+            case .log(let record): logged.append((names[member], record))
             case .stop(let reason): preconditionFailure("a member stopped: \(reason)")
             }
         }
@@ -129,6 +130,21 @@ final class SmallCluster {
             if deaf.contains(to), case .consensus(let message, _) = message, case .timeoutNow = message.body { continue }
             give(.peer(message, from: from), to: to)
         }
+    }
+
+    /// The process ends and another begins with its journal, of which everything that it had applied is durable.
+    func restart(_ member: Int) {
+        let former = members[member]
+        let recovered = Recovered(
+            ballot: Ballot(term: former.raft.term, vote: nil), longestPromise: former.settings.timing.promise,
+            entries: Array(former.raft.committedEntries(after: .zero, through: former.state.appliedIndex)))
+        members[member] = Member(
+            genesis: SmallCluster.genesis(names), configuration: must(Configuration(voters: names)), recovered: recovered,
+            settings: MemberSettings(id: names[member], version: "test", session: former.settings.session + 1_000),
+            seed: UInt64(member) + 50,
+            now: moment(of: member))
+        held[member] = []
+        durable[member] = .zero
     }
 
     func sign(_ job: SigningJob, by member: Int) {

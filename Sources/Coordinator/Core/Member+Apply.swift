@@ -36,9 +36,10 @@ extension Member {
         }
     }
 
-    /// What was decided, in ctrl-exec's words, on the member that leads.
+    /// What was decided, in ctrl-exec's words, on the member that leads. What stood in the journal when this process began is not said
+    /// again at every start; of the few entries at its end that were not known to be committed then, the line may be missing.
     private func note(_ proposal: Proposal, _ change: Applied, into effects: inout [Effect]) {
-        guard raft.role == .leader else { return }
+        guard raft.role == .leader, state.appliedIndex > historyEnd else { return }
         func log(_ action: String, _ fields: [(String, String)]) {
             effects.append(Effect(.log(LogRecord(.info, action, fields + [("INDEX", "\(state.appliedIndex)")]))))
         }

@@ -50,6 +50,8 @@ package struct Member: Sendable {
     var facts = MemberFacts()
     /// The dispatcher identities that this member can present.
     var held: [SerialNumber]
+    /// How far the log went when this process began: what is decided there was news to the one before it.
+    let historyEnd: LogIndex
     /// The other members' calendars, as far as this one knows.
     var clocks = PeerClocks()
     /// When they are compared next, and by how much the own was ahead of the monotonic clock then.
@@ -69,6 +71,7 @@ package struct Member: Sendable {
         nextNumber = (settings.session >> 4) + 1
         state = DispatcherState(genesis: genesis)
         held = [genesis.identity.serial]
+        historyEnd = recovered.entries.last?.index ?? .zero
         raft = LeaseRaft(
             id: settings.id, configuration: configuration, recovered: recovered, timing: settings.timing, seed: seed, now: now.instant)
     }
