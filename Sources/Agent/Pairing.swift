@@ -145,10 +145,11 @@ package struct Pairing: Sendable {
     /// A plain connection that is closed at once tells early that nobody listens, and from which address we dial.
     private func probe(_ group: any EventLoopGroup, _ endpoint: Endpoint) async throws -> String? {
         do {
-            let channel = try await ClientBootstrap(group: group).connectTimeout(.seconds(5)).connect(
-                host: dispatcherHost, port: dispatcherPort
-            )
-            .get()
+            let channel = try await ClientBootstrap(group: group)
+                .connectTimeout(.seconds(5))
+                .channelInitializer { channel in channel.eventLoop.makeCompletedFuture { try channel.closeOnExec() } }
+                .connect(host: dispatcherHost, port: dispatcherPort)
+                .get()
             let address = RemoteAddress(channel.localAddress).ip
             try await channel.close()
             return address

@@ -16,7 +16,7 @@ extension ChannelOption where Self == ChannelOptions.Types.SocketOption {
 extension Channel {
     /// The socket is not passed on to a program that this process starts, nor to the one that looks at it after a crash and would hold its
     /// port meanwhile. On the channel's loop.
-    func closeOnExec() throws {
+    package func closeOnExec() throws {
         try pipeline.syncOperations.withUnsafeTransportIfAvailable { (socket: NIOBSDSocket.Handle) in
             _ = fcntl(socket, F_SETFD, FD_CLOEXEC)
         }

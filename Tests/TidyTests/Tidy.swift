@@ -105,6 +105,16 @@ func optionsHaveTheirLevel() throws {
     #expect(SourceFile.all.flatMap { $0.findings(misplaced) } == [])
 }
 
+/// NIO does not set the flag by itself.
+@Test("whoever opens sockets does not pass them on to programs that are started")
+func socketsAreClosedOnExec() throws {
+    let openers = SourceFile.sources.filter { file in
+        file.lines.contains { $0.contains("ClientBootstrap(") || $0.contains("ServerBootstrap(") }
+    }
+    #expect(openers.count > 3)
+    #expect(openers.filter { file in !file.lines.contains { $0.contains(".closeOnExec()") } }.map(\.path) == [])
+}
+
 @Test("a line of the log's vocabulary is handed over with its fields, not as text")
 func logLinesKeepTheirFields() throws {
     let flattened = try Regex(#""\\\(LogLine\("#)
