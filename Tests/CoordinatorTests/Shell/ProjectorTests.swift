@@ -23,7 +23,8 @@ struct ProjectorTests {
 
     /// A member of which only the applied state is there.
     private func with(
-        _ body: (Projector, SmallFront, Reports) async throws -> Void, keys: Bool = false
+        _ body: (Projector, SmallFront, Reports) async throws -> Void, keys: Bool = false,
+        afterLook: @escaping @Sendable (SmallFront) async -> Void = { _ in }
     ) async throws {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let front = try SmallFront(SmallPKI())
@@ -34,8 +35,13 @@ struct ProjectorTests {
         var key: (@Sendable (SerialNumber) throws -> PrivateKey)?
         if keys { key = { try front.dispatcherIdentity($0).key } }
         let projector = Projector(
-            writer: place.makeWriter(), loop: group.next(), intervals: intervals, state: { await front.appliedState() }, key: key,
-            calendar: { BootClock.wallClock() }, report: { reports.add($0) })
+            writer: place.makeWriter(), loop: group.next(), intervals: intervals,
+            state: {
+                let state = await front.appliedState()
+                await afterLook(front)
+                return state
+            },
+            key: key, calendar: { BootClock.wallClock() }, report: { reports.add($0) })
         do {
             try await body(projector, front, reports)
         } catch {
@@ -86,6 +92,30 @@ struct ProjectorTests {
             projector.note(.parts([.pairing(Reqid(1))]))
             try await eventually("it is gone") { !place.names.contains("var/pairing/0000000000000001.json") }
         }
+    }
+
+    @Test("misses nothing that is noted between its look at the state and its writing")
+    func newerThanTheState() async throws {
+        let projector = Mutex<Projector?>(nil)
+        let isDenied = Mutex(false)
+        let file = "var/pairing/0000000000000001.json"
+        try await with(
+            { running, front, _ in
+                projector.withLock { $0 = running }
+                await front.apply(.openPairing(milliseconds: 600_000), .client("open"))
+                await front.apply(try submission(1), by: .pairingHost(address: "192.0.2.7"), .client("submit"))
+                running.note(.everything)
+                // What the first look saw is written, and at once what came after it.
+                try await eventually("the request has come and gone") { isDenied.withLock { $0 } && !place.names.contains(file) }
+                try await eventually("the others are there") { place.names == ["etc/ca.crt", "etc/dispatcher.crt"] }
+                projector.withLock { $0 = nil }
+            },
+            afterLook: { front in
+                guard let running = projector.withLock({ $0 }), !isDenied.withLock({ $0 }) else { return }
+                await front.apply(.denyPairing(Reqid(1)), .client("deny"))
+                running.note(.parts([.pairing(Reqid(1))]))
+                isDenied.withLock { $0 = true }
+            })
     }
 
     @Test("puts right by itself what another hand has changed, and says so")

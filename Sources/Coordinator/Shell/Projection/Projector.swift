@@ -149,16 +149,17 @@ final class Projector: Sendable {
         let desk = desk.value
         guard !desk.isBusy, !desk.isClosed else { return }
         desk.isBusy = true
+        // First what was noted, then the state, which is at least as new; what is noted meanwhile may be newer, and is for the next time.
+        let change = pending.withLock { $0.take() }
         Task {
             let state = await self.state()
-            self.loop.execute { self.work(on: state) }
+            self.loop.execute { self.work(change, on: state) }
         }
     }
 
-    private func work(on state: DispatcherState) {
+    private func work(_ change: ProjectionChange?, on state: DispatcherState) {
         let desk = desk.value
-        // The state is at least as new as what was noted.
-        let problem = pending.withLock { $0.take() }.flatMap { write($0, state, desk) }
+        let problem = change.flatMap { write($0, state, desk) }
         desk.isBusy = false
         if desk.isClosed { return desk.endClosing() }
         if !desk.hasBegun { begin(desk) }
