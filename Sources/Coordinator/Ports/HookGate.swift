@@ -9,7 +9,16 @@ import CtrlExec
 import Hooks
 import Logging
 import Platform
+import Synchronization
 import Transport
+
+/// The policy that is in force: a request that has begun is judged by what held when the hook was asked.
+package final class HooksInForce: Sendable {
+    private let policy: Mutex<HookPolicy>
+    package init(_ policy: HookPolicy) { self.policy = Mutex(policy) }
+    package var current: HookPolicy { policy.withLock { $0 } }
+    package func change(_ policy: HookPolicy) { self.policy.withLock { $0 = policy } }
+}
 
 package struct HookPolicy: Sendable {
     /// Nil: none is configured.
@@ -44,6 +53,7 @@ extension PortFront {
 
     /// Nil: allowed.
     func denial(of question: HookQuestion, on port: Port) async -> PortResponse? {
+        let hooks = hooks.current
         guard let hook = hooks.hook else {
             if port != .api {
                 log(question, "pass", reason: "no-hook-cli", hook: nil)
@@ -72,7 +82,7 @@ extension PortFront {
     static let noHook = "no auth hook configured"
 
     func forbidden(_ reason: String, code: Int32, on port: Port) -> PortResponse {
-        if port == .api, hooks.deniesGenerically { return .failure(403, AgentErrors.forbidden) }
+        if port == .api, hooks.current.deniesGenerically { return .failure(403, AgentErrors.forbidden) }
         let response = PortResponse.failure(403, reason)
         return PortResponse(403, response.body.with(["code": .integer(Int64(code))]))
     }

@@ -80,7 +80,7 @@ package struct PortFront: Sendable {
     let group: @Sendable () -> UInt32?
     let version: String
     let served: ServedOnce
-    let hooks: HookPolicy
+    let hooks: HooksInForce
     let runs: RunBook
     /// Requests on 7445, health apart, that are being answered.
     let apiSlots: Slots
@@ -88,7 +88,7 @@ package struct PortFront: Sendable {
 
     package init(
         member: any MemberFront, agents: AgentCaller, cluster: ClusterID, owner: UInt32, group: @escaping @Sendable () -> UInt32? = { nil },
-        version: String, hooks: HookPolicy, runs: RunBook, apiRequests: Int, logger: Logger
+        version: String, hooks: HooksInForce, runs: RunBook, apiRequests: Int, logger: Logger
     ) {
         self.hooks = hooks
         self.runs = runs

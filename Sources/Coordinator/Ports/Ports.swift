@@ -54,12 +54,15 @@ package final class Ports: Sendable {
     package let controlSocket: HTTPListener
     /// Dials agents with the dispatcher's identities.
     package let agents: AgentCaller
+    /// What the auth hook is, and what holds without one; may change while the ports are open.
+    package let hooks: HooksInForce
     private let watch: Task<Void, Never>
 
     private init(
         operations: HTTPListener, pairing: HTTPListener, api: HTTPListener, controlSocket: HTTPListener, agents: AgentCaller,
-        watch: Task<Void, Never>
+        hooks: HooksInForce, watch: Task<Void, Never>
     ) {
+        self.hooks = hooks
         self.agents = agents
         self.operations = operations
         self.pairing = pairing
@@ -91,10 +94,11 @@ package final class Ports: Sendable {
             dial: agentDial(
                 configuration: configuration.agentLink, fleetRoots: fleetRoots, group: group,
                 isRevoked: { revocations.contains($0) }, identity: { serial in try front.dispatcherIdentity(serial) }))
+        let hooks = HooksInForce(configuration.hooks)
         let portFront = PortFront(
             member: front, agents: agents, cluster: state.genesis.cluster, owner: configuration.owner,
             group: { [path = configuration.controlSocket.socketPath] in groupThatMayWrite(path) }, version: configuration.version,
-            hooks: configuration.hooks, runs: runs, apiRequests: configuration.apiRequests, logger: logger)
+            hooks: hooks, runs: runs, apiRequests: configuration.apiRequests, logger: logger)
         let presented = PresentedIdentity(state)
         let pairingPort = PairingPort(member: front, logger: logger)
 
@@ -136,7 +140,8 @@ package final class Ports: Sendable {
                 do { try await Task.sleep(for: portFront.served.isMarked ? .seconds(1) : .milliseconds(50)) } catch { return }
             }
         }
-        return Ports(operations: operations, pairing: pairing, api: api, controlSocket: controlSocket, agents: agents, watch: watch)
+        return Ports(
+            operations: operations, pairing: pairing, api: api, controlSocket: controlSocket, agents: agents, hooks: hooks, watch: watch)
     }
 
     /// Accepts nothing more and waits so long for the answers under way. Agents that wait for a decision are let go.

@@ -223,6 +223,7 @@ final class RunningMember: Sendable {
     let logger: Logger
     let service = ServiceNotifier()
     var agents: AgentCaller? { ports.withLock { $0?.agents } }
+    var hooksInForce: HooksInForce? { ports.withLock { $0?.hooks } }
 
     init(
         configuration: ServeConfiguration, runner: MemberRunner, journal: Journal<FileDisk>, group: MultiThreadedEventLoopGroup,
@@ -302,7 +303,7 @@ final class RunningMember: Sendable {
             observeTags: { [runner] in runner.deliver(.tagsObserved($0, $1)) })
     }
 
-    private func hooks(_ configuration: ServeConfiguration) -> HookPolicy {
+    func hooks(_ configuration: ServeConfiguration) -> HookPolicy {
         let hook = configuration.authHook.map { AuthHook(path: $0, timeoutSeconds: configuration.authHookTimeoutSeconds) }
         if let hook, !isExecutableFile(hook.path) {
             // It may come later; until then everything that asks it is denied.

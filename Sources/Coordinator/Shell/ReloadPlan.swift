@@ -48,6 +48,9 @@ package struct ReloadPlan: Hashable, Sendable {
         let take: (@Sendable (inout ServeConfiguration, ServeConfiguration) -> Void)?
     }
 
+    /// Those that together say who is let in by the auth hook.
+    static let hookKeys = ["auth_hook", "auth_hook_timeout", "api_auth_default", "auth_deny_generic"]
+
     static let settings: [Setting] = [
         fixed("cluster_directory", "directory") { $0.directory },
         fixed("operations_listen", "operations") { "\($0.operations)" },
@@ -58,10 +61,6 @@ package struct ReloadPlan: Hashable, Sendable {
         fixed("dial_from", "dialFrom") { $0.dialFrom ?? "" },
         fixed("dispatcher_id", "dispatcherID") { $0.dispatcherID ?? "" },
         fixed("cert_days", "agentCertificateDays") { "\($0.agentCertificateDays)" },
-        fixed("auth_hook", "authHook") { $0.authHook ?? "" },
-        fixed("auth_hook_timeout", "authHookTimeoutSeconds") { "\($0.authHookTimeoutSeconds)" },
-        fixed("api_auth_default", "allowsApiWithoutHook") { $0.allowsApiWithoutHook ? "allow" : "deny" },
-        fixed("auth_deny_generic", "deniesGenerically") { $0.deniesGenerically ? "yes" : "no" },
         fixed("api_cert", "apiCertificate") { $0.apiCertificate ?? "" },
         fixed("api_key", "apiKey") { $0.apiKey ?? "" },
         fixed("api_max_children", "apiRequests") { "\($0.apiRequests)" },
@@ -74,6 +73,16 @@ package struct ReloadPlan: Hashable, Sendable {
         live("max_parallel", "maxParallel", { "\($0.maxParallel)" }) { $0.maxParallel = $1.maxParallel },
         live("read_timeout", "readTimeoutSeconds", { "\($0.readTimeoutSeconds)" }) { $0.readTimeoutSeconds = $1.readTimeoutSeconds },
         live("log_level", "logLevel", { $0.logLevel.rawValue }) { $0.logLevel = $1.logLevel },
+        live("auth_hook", "authHook", { $0.authHook ?? "" }) { $0.authHook = $1.authHook },
+        live("auth_hook_timeout", "authHookTimeoutSeconds", { "\($0.authHookTimeoutSeconds)" }) {
+            $0.authHookTimeoutSeconds = $1.authHookTimeoutSeconds
+        },
+        live("api_auth_default", "allowsApiWithoutHook", { $0.allowsApiWithoutHook ? "allow" : "deny" }) {
+            $0.allowsApiWithoutHook = $1.allowsApiWithoutHook
+        },
+        live("auth_deny_generic", "deniesGenerically", { $0.deniesGenerically ? "yes" : "no" }) {
+            $0.deniesGenerically = $1.deniesGenerically
+        },
     ]
 
     private static func fixed(_ key: String, _ property: String, _ text: @escaping @Sendable (ServeConfiguration) -> String) -> Setting {

@@ -30,6 +30,7 @@ extension RunningMember {
         let (old, new) = (configuration.withLock { $0 }, plan.result)
         LogOutput.processLevel = new.logLevel
         agents?.change(maxParallel: new.maxParallel, readTimeoutSeconds: Int64(new.readTimeoutSeconds))
+        if plan.live.contains(where: { ReloadPlan.hookKeys.contains($0.key) }) { hooksInForce?.change(hooks(new)) }
         if new.pairingAlways, !old.pairingAlways { pairingUpkeep.begin() }
         if !new.pairingAlways, old.pairingAlways { await pairingUpkeep.end() }
         for change in plan.live {

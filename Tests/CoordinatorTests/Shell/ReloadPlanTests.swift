@@ -31,6 +31,15 @@ struct ReloadPlanTests {
         #expect(plan.result.readTimeoutSeconds == 7 && plan.result.logLevel == .debug)
     }
 
+    @Test("changes the auth hook and what holds without one at once")
+    func hooks() throws {
+        let text = "auth_hook = /hook\nauth_hook_timeout = 3\napi_auth_default = allow\nauth_deny_generic = yes\n"
+        let wanted = try read(text)
+        let plan = ReloadPlan(running: ServeConfiguration(), wanted: wanted)
+        #expect(plan.live.map(\.key) == ReloadPlan.hookKeys && plan.waiting.isEmpty)
+        #expect(plan.result == wanted)
+    }
+
     @Test("leaves what needs a restart as it is, and says so again until there was one")
     func waiting() throws {
         let wanted = try read("peer_listen = 127.0.0.1:9446\ncluster_directory = /srv/ced\nmax_parallel = 8\n")
