@@ -39,6 +39,13 @@ package final class AgentServer: Sendable {
         settings.limits.connections = configuration.maximumConnections
         settings.limits.connectionsPerAddress = max(1, configuration.maximumConnections / 2)
         settings.admitPeer = { gate.admits($0, $1) }
+        settings.refuseHead = { request in
+            service.refusalOfStranger(
+                method: request.method, path: request.path, isKnown: request.peer != nil, address: request.remoteAddress)
+        }
+        settings.earlyRefusal = { status, error in
+            HTTPResponse(status: status, json: AgentAnswer.early(status, error).body)
+        }
         settings.report = { gate.report($0) }
         let listener: HTTPListener
         do {

@@ -34,6 +34,10 @@ package struct AgentAnswer: Sendable {
         self.status = status
         body = AgentJSON.encode(value)
     }
+    /// To a request whose body was not read.
+    static func early(_ status: Int, _ error: String) -> AgentAnswer {
+        error == AgentErrors.serialMismatch ? AgentAnswer(status, ErrorAnswer.serialMismatch) : AgentAnswer(status, ErrorAnswer(error))
+    }
     static func refused(_ error: String, status: String? = nil) -> AgentAnswer { AgentAnswer(403, ErrorAnswer(error, status: status)) }
 }
 
@@ -98,6 +102,16 @@ package final class AgentService: Sendable {
         case "/rotate-serial": return await rotate(request.body, caller)
         default: return result(request.path).map { self.result($0, caller) } ?? AgentAnswer(404, ErrorAnswer(AgentErrors.notFound))
         }
+    }
+
+    /// Who presents no certificate gets nothing by a body, except with the two routes that are not behind the map: it is not read.
+    func refusalOfStranger(method: String, path: String, isKnown: Bool, address: RemoteAddress) -> HeadRefusal? {
+        guard !isKnown, !["/renew", "/renew-complete"].contains(path) else { return nil }
+        guard method == "POST", ["/run", "/ping", "/rotate-serial"].contains(path), !dialect.lacks(path) else {
+            return HeadRefusal(404, AgentErrors.notFound)
+        }
+        log.warning("serial-reject", ("PEER", address.ip ?? "local"), ("PEER_SERIAL", "(none)"), ("REQID", "(none)"))
+        return HeadRefusal(403, AgentErrors.serialMismatch)
     }
 
     private func caller(_ request: AgentRequest, _ snapshot: AgentState.Snapshot) -> Caller? {

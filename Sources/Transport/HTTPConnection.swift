@@ -122,6 +122,10 @@ final class HTTPConnection: ChannelInboundHandler {
         if let text = head.headers["Content-Length"].last, let length = Int(text), length > configuration.limits.bodyBytes {
             return refuseTooLarge(context)
         }
+        let announcesBody = head.headers.contains(name: "Transfer-Encoding") || head.headers["Content-Length"].contains { $0 != "0" }
+        if announcesBody, let refusal = configuration.refuseHead(request(head, [])) {
+            return refuse(refusal.status, refusal.error, context)
+        }
         if head.version == .http1_1, head.headers["Expect"].contains(where: { $0.lowercased() == "100-continue" }) {
             context.writeAndFlush(wrapOutboundOut(ByteBuffer(string: "HTTP/1.1 100 Continue\r\n\r\n")), promise: nil)
         }
@@ -138,9 +142,7 @@ final class HTTPConnection: ChannelInboundHandler {
         state = .serving
         deadline?.cancel()
         registry.serves(context.channel)
-        let request = HTTPRequest(
-            method: head.method.rawValue, path: head.uri, headers: head.headers.map { ($0.name, $0.value) }, body: body, peer: peer,
-            remoteAddress: address, unixCredentials: credentials)
+        let request = request(head, body)
         let writer = ResponseWriter(
             channel: context.channel, withoutBody: head.method == .HEAD, writeTimeout: configuration.limits.writeTimeout)
         let handler = handler
@@ -151,6 +153,12 @@ final class HTTPConnection: ChannelInboundHandler {
             writer.handlerReturned()
             registry.served(channel)
         }
+    }
+
+    private func request(_ head: HTTPRequestHead, _ body: [UInt8]) -> HTTPRequest {
+        HTTPRequest(
+            method: head.method.rawValue, path: head.uri, headers: head.headers.map { ($0.name, $0.value) }, body: body, peer: peer,
+            remoteAddress: address, unixCredentials: credentials)
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {

@@ -59,6 +59,16 @@ package struct ConnectionIncident: Sendable, CustomStringConvertible {
     }
 }
 
+/// Why a request is refused whatever its body says.
+package struct HeadRefusal: Hashable, Sendable {
+    package let status: Int
+    package let error: String
+    package init(_ status: Int, _ error: String) {
+        self.status = status
+        self.error = error
+    }
+}
+
 package struct HTTPListenerConfiguration: Sendable {
     package var address: ListenAddress
     /// Asked for each accepted connection, so that identity and trust may change while the port is open. Nil: no TLS.
@@ -68,7 +78,10 @@ package struct HTTPListenerConfiguration: Sendable {
     package var admitAddress: @Sendable (RemoteAddress) -> Bool = { _ in true }
     /// Asked after the handshake, before the request is read; no: closed without a response, as agents do (protocol page, 5.3).
     package var admitPeer: @Sendable (RemoteAddress, Peer?) -> Bool = { _, _ in true }
-    /// What is answered to a request that was not read to its end (400, 403, 413, 431), from status and reason; nil: `{"error":…}`, as
+    /// Asked about a request that announces a body, before any of it is kept: whom nothing is done for does not fill our memory first. The
+    /// request has no body yet. Nil: read on.
+    package var refuseHead: @Sendable (HTTPRequest) -> HeadRefusal? = { _ in nil }
+    /// What is answered to a request that was not read to its end (400, 401, 403, 413, 431), from status and reason; nil: `{"error":…}`, as
     /// ctrl-exec's agents do.
     package var earlyRefusal: (@Sendable (Int, String) async -> HTTPResponse)?
     /// Probes that close without a byte are not reported.

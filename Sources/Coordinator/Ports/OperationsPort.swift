@@ -48,6 +48,13 @@ extension PortFront {
         }
     }
 
+    /// A stranger is refused before a body of his is read.
+    func refuseHead(on port: Port) -> @Sendable (HTTPRequest) -> HeadRefusal? {
+        { request in
+            refusalBeforeBody(PortRequest(request), on: port).map { HeadRefusal($0.status, $0.reason) }
+        }
+    }
+
     /// Serves one request of a listener.
     func handler(on port: Port) -> HTTPListener.Handler {
         { request, writer in

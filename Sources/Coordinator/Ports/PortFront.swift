@@ -184,9 +184,25 @@ package struct PortFront: Sendable {
         }
     }
 
-    private func refusal(_ status: Int, _ reason: String, _ request: PortRequest, on port: Port) -> PortResponse {
+    /// What `respond` would refuse whatever the body says, by what is known without the state; nil: it depends.
+    func refusalBeforeBody(_ request: PortRequest, on port: Port) -> (status: Int, reason: String)? {
+        let route = Routes.find(method: request.method, path: request.path, on: port)?.route
+        switch Authorisation.decide(request.caller, route: route, port: port, cluster: cluster, owner: owner, group: group()) {
+        case .refused(let status, let reason):
+            logDenial(reason, request, on: port)
+            return (status, reason)
+        // The hook is told what the body says.
+        case .allowed, .ifOperatorStands, .ifHookAllows: return nil
+        }
+    }
+
+    private func logDenial(_ reason: String, _ request: PortRequest, on port: Port) {
         logger.log(
             .warning, LogLine("api-deny", ("METHOD", request.method), ("PATH", request.path), ("PORT", port.rawValue), ("REASON", reason)))
+    }
+
+    private func refusal(_ status: Int, _ reason: String, _ request: PortRequest, on port: Port) -> PortResponse {
+        logDenial(reason, request, on: port)
         return .failure(status, reason)
     }
 

@@ -107,7 +107,10 @@ package final class Ports: Sendable {
             _ configuration: HTTPListenerConfiguration, as port: Port? = nil, _ handler: @escaping HTTPListener.Handler
         ) async throws -> HTTPListener {
             var configuration = configuration
-            if let port { configuration.earlyRefusal = portFront.earlyRefusal(on: port) }
+            if let port {
+                configuration.earlyRefusal = portFront.earlyRefusal(on: port)
+                configuration.refuseHead = portFront.refuseHead(on: port)
+            }
             do {
                 let listener = try await HTTPListener.start(configuration, on: group, handler: handler)
                 opened.append(listener)
