@@ -45,7 +45,10 @@ package func nearestWord(to word: String, among candidates: [String]) -> String?
         let distance = editDistance(Array(word.utf8), Array(candidate.utf8))
         if distance <= limit, distance < best?.distance ?? .max { best = (candidate, distance) }
     }
-    return best?.word
+    if let best { return best.word }
+    // Cut short, or with something added: only if it can be but one.
+    let longer = word.utf8.count < 4 ? [] : candidates.filter { $0.hasPrefix(word) || word.hasPrefix($0) }
+    return longer.count == 1 ? longer.first : nil
 }
 
 /// Insertions, deletions, substitutions and swaps of neighbours (optimal string alignment).

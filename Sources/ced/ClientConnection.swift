@@ -51,7 +51,9 @@ struct Client {
         }
         let (certificate, key, authority) = (try read("operator.crt"), try read("operator.key"), try read("ca.crt"))
         do {
-            let identity = try TLSIdentity(chain: Certificate.all(inPEM: certificate), key: PrivateKey(pem: key))
+            let chain = try Certificate.all(inPEM: certificate)
+            guard !chain.isEmpty else { throw ClientFailure(.usage, "there is no certificate in \(directory)/operator.crt") }
+            let identity = try TLSIdentity(chain: chain, key: PrivateKey(pem: key))
             guard case .operator(let cluster, _) = identity.certificate.role else {
                 throw ClientFailure(
                     .usage, "\(directory)/operator.crt is not an operator's certificate (make one with: ced issue-operator NAME --out DIR)")

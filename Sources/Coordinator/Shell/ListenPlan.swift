@@ -77,6 +77,13 @@ package struct ListenPlan: Hashable, Sendable {
         return "; set by \(place.settings)"
     }
 
+    /// Which process has the address, as far as we may know it.
+    package func holder(of failure: ListenFailure) -> String {
+        let place = Place.allCases.first { failure.description.contains("listen on \(self[$0].address):") }
+        guard failure.isInUse, let place, place != .control, let address = HostPort(self[place].text) else { return "" }
+        return address.holder
+    }
+
     private static func configured(_ place: Place, _ configuration: ServeConfiguration) -> (ListenAddress, String) {
         func tcp(_ address: HostPort) -> (ListenAddress, String) { (.tcp(host: address.host, port: address.port), "\(address)") }
         return switch place {

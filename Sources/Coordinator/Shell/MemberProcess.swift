@@ -61,7 +61,7 @@ package enum MemberProcess {
             guard signal == .hangUp else { break }
             await member.reload(reread)
         }
-        await member.stop()
+        await member.stop(because: "asked to")
     }
 
     private static func start(
@@ -121,7 +121,7 @@ package enum MemberProcess {
         do {
             try await running.open(plan, identity: TLSIdentity(chain: [secrets.certificate], key: secrets.key), state, version: version)
         } catch {
-            await running.stop()
+            await running.stop(because: nil)
             throw error
         }
         logger.log(
@@ -259,7 +259,7 @@ final class RunningMember: Sendable {
             opened = try await openPorts(plan, identity, state, version)
             ports.withLock { $0 = opened }
         } catch let failure as ListenFailure {
-            throw StartRefusal(failure.description + plan.setting(of: failure), isPermanent: failure.isPermanent)
+            throw StartRefusal(failure.description + plan.holder(of: failure) + plan.setting(of: failure), isPermanent: failure.isPermanent)
         }
         let logger = logger
         runner.start(
@@ -324,7 +324,8 @@ final class RunningMember: Sendable {
         }
     }
 
-    func stop() async {
+    /// - Parameter reason: for the log; nil: it has never begun, and why is said elsewhere.
+    func stop(because reason: String?) async {
         service.stopping()
         watch.end()
         pairingUpkeep.cancel()
@@ -342,7 +343,7 @@ final class RunningMember: Sendable {
         } catch {
             logger.log(.warning, LogLine("stop", ("ERROR", "\(error)")))
         }
-        logger.log(.info, LogLine("stop", ("REASON", "asked to")))
+        if let reason { logger.log(.info, LogLine("stop", ("REASON", reason))) }
     }
 }
 
