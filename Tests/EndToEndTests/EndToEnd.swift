@@ -52,7 +52,10 @@ struct EndToEnd {
 
     @Test(
         "a check over real processes",
-        arguments: ["leader-dies-five-times", "transfer-under-load", "rotation", "files", "api", "pairing-session", "readme", "systemd"])
+        arguments: [
+            "leader-dies-five-times", "transfer-under-load", "rotation", "files", "bad-input", "api", "pairing-session", "readme",
+            "systemd",
+        ])
     func check(name: String) throws {
         let check = try Self.run(Self.root.appending(path: "Tests/EndToEndTests/checks/\(name)"))
         #expect(check.status == 0, "\(check.output)")
