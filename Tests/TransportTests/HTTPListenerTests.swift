@@ -113,6 +113,19 @@ import Testing
         await port.stop()
     }
 
+    @Test(
+        "whom the head refuses is answered at once, and his body is not waited for",
+        arguments: ["Content-Length: 1000000\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n"])
+    func refusedHead(announcement: String) async throws {
+        let port = try await TestListener(configure: { $0.refuseHead = { $0.path == "/run" ? HeadRefusal(401, "no certificate") : nil } })
+        let answer = try await raw(["POST /run HTTP/1.1\r\n" + announcement], to: port.port)
+        #expect(answer.hasPrefix("HTTP/1.0 401 ") && answer.hasSuffix("{\"error\":\"no certificate\"}"), "\(answer)")
+        #expect(port.requests.value.isEmpty)
+        // Others are read as ever.
+        #expect(try await raw(["POST /ping HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}"], to: port.port).hasPrefix("HTTP/1.0 200 "))
+        await port.stop()
+    }
+
     @Test("an early refusal is said in the port's own words where it has some")
     func ownRefusal() async throws {
         let port = try await TestListener(configure: {
