@@ -39,6 +39,8 @@ package final class World {
     /// How long after the end of all faults somebody must lead, and how long until all is settled.
     package static let leaderBound = TimeSpan.seconds(3)
     package static let agreementBound = TimeSpan.seconds(12)
+    /// The first look; no later one is beyond the bound.
+    private static let agreementLook = TimeSpan.seconds(11)
     /// A seed in which less was committed has shown nothing.
     package static let leastCommits: UInt64 = 50
 
@@ -67,8 +69,8 @@ package final class World {
     var nextJob: UInt64 = 1
     /// All faults have ended.
     var isHealing = false
-    private static let mostAgreementLooks = 20
-    private var agreementLooks = 0
+    /// The last instant at which all must agree.
+    private var agreementEnd = TrueTime.zero
     var isOver = false
     var steps: UInt64 = 0
     var failure: Broken?
@@ -209,14 +211,15 @@ package final class World {
         case .leaderIsDue:
             try checks.convergence.mustHaveLeader(views, after: World.leaderBound)
         case .agreementIsDue:
-            // Duties go on: an entry may be on its way at this very instant.
+            // Duties go on, so that an entry may be on its way at the instant of one look: there are some, and the last is at the bound.
             let views = views
-            let isQuiet = views.allSatisfy { $0.applied == views[0].applied }
-            agreementLooks += 1
-            if isQuiet || agreementLooks > World.mostAgreementLooks {
+            let agree =
+                clients.openOperations.isEmpty && views.count == members.count
+                && views.allSatisfy { $0.applied == views[0].applied && $0.hash == views[0].hash }
+            if agree || now >= agreementEnd {
                 isOver = true
             } else {
-                agenda.plan(.agreementIsDue, at: now + .milliseconds(50))
+                agenda.plan(.agreementIsDue, at: min(now + .milliseconds(50), agreementEnd))
             }
         }
     }
@@ -277,7 +280,8 @@ package final class World {
         }
         finishOperations()
         agenda.plan(.leaderIsDue, at: now + World.leaderBound)
-        agenda.plan(.agreementIsDue, at: now + World.agreementBound)
+        agreementEnd = now + World.agreementBound
+        agenda.plan(.agreementIsDue, at: now + World.agreementLook)
     }
 
     func drawRate(using generator: inout SeededGenerator) -> UInt64 {
