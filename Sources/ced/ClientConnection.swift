@@ -68,14 +68,19 @@ struct Client {
 
     // MARK: The three kinds of call
 
-    /// A read of the cluster's state: any member will do, and asking twice does no harm.
-    func read(_ path: String) async throws(ClientFailure) -> JSONValue {
+    /// A read of the cluster's state: any member will do, and asking twice does no harm. Says on standard error how old a stale one is.
+    func read(_ path: String, _ options: ReadOptions? = nil) async throws(ClientFailure) -> JSONValue {
+        let consistency = options?.consistency ?? .linearizable
+        let wanted: [HTTPHeader] = consistency == .linearizable ? [] : [(name: "X-Ced-Consistency", value: consistency.rawValue)]
         var attempts = Attempts(seconds: timeoutSeconds, doors: doors.count)
         while true {
             for door in doors {
-                switch await ask(door, "GET", path, nil, headers: [attempts.header], seconds: attempts.secondsForOne) {
-                case .answer(let status, let answer) where isPassing(status, answer): attempts.unavailable(door.name, answer)
-                case .answer(let status, let answer): return try accepted(status, answer)
+                switch await ask(door, "GET", path, nil, headers: [attempts.header] + wanted, seconds: attempts.secondsForOne) {
+                case .answer(let status, let answer, _) where isPassing(status, answer): attempts.unavailable(door.name, answer)
+                case .answer(let status, let answer, let reply):
+                    let answer = try accepted(status, answer)
+                    if consistency == .stale { Output.note(age(of: reply, from: door).note) }
+                    return answer
                 case .failed(let failure): attempts.failed(door.name, failure)
                 }
             }
@@ -104,8 +109,8 @@ struct Client {
                 let patience = givenTimeoutSeconds.map { _ in attempts.secondsLeft } ?? 3_600
                 switch await ask(door, method, path, body, headers: [], seconds: patience, connectSeconds: attempts.secondsForOne) {
                 // The member says so before it dials anybody.
-                case .answer(let status, let answer) where isPassing(status, answer): attempts.unavailable(door.name, answer)
-                case .answer(let status, let answer): return try accepted(status, answer)
+                case .answer(let status, let answer, _) where isPassing(status, answer): attempts.unavailable(door.name, answer)
+                case .answer(let status, let answer, _): return try accepted(status, answer)
                 case .failed(let failure) where failure.requestSent && !isRepeatable:
                     throw ClientFailure(.failed, "outcome unknown: \(door.name): \(failure.description); \(unknown)")
                 case .failed(let failure): attempts.failed(door.name, failure)
@@ -128,12 +133,12 @@ struct Client {
             for door in doors {
                 let headers = [attempts.header, (name: "Idempotency-Key", value: id)]
                 switch await ask(door, method, path, body, headers: headers, seconds: attempts.secondsForOne) {
-                case .answer(let status, let answer) where isPassing(status, answer): attempts.unavailable(door.name, answer)
+                case .answer(let status, let answer, _) where isPassing(status, answer): attempts.unavailable(door.name, answer)
                 // No decision of the log: an earlier attempt may have brought one about.
-                case .answer(let status, let answer) where attempts.mayHaveHappened && (status == 429 || status >= 500):
+                case .answer(let status, let answer, _) where attempts.mayHaveHappened && (status == 429 || status >= 500):
                     attempts.unavailable(door.name, answer)
                     throw Self.unknown(attempts.failure(isSocket: isSocket), code: .failed, id)
-                case .answer(let status, let answer): return try accepted(status, answer)
+                case .answer(let status, let answer, _): return try accepted(status, answer)
                 case .failed(let failure): attempts.failed(door.name, failure)
                 }
                 if !isProtected, attempts.mayHaveHappened {
@@ -177,7 +182,7 @@ struct Client {
     // MARK: One attempt
 
     private enum Result {
-        case answer(Int, JSONValue)
+        case answer(Int, JSONValue, headers: [HTTPHeader])
         case failed(ExchangeFailure)
     }
 
@@ -198,10 +203,17 @@ struct Client {
         do throws(ExchangeFailure) {
             let reply = try await client.exchange(
                 OutgoingRequest(method: method, path: path, headers: headers, body: body?.bytes), with: door.endpoint)
-            return .answer(reply.status, JSONValue(bytes: reply.body) ?? .object([]))
+            return .answer(reply.status, JSONValue(bytes: reply.body) ?? .object([]), headers: reply.headers)
         } catch {
             return .failed(error)
         }
+    }
+
+    private func age(of headers: [HTTPHeader], from door: Door) -> ReadAge {
+        func value(_ name: String) -> String? { headers.last { $0.name.lowercased() == name }?.value }
+        return ReadAge(
+            member: value("x-ced-member") ?? door.name, milliseconds: value("x-ced-age-ms").flatMap { UInt64($0) },
+            appliedIndex: value("x-ced-applied-index") ?? "unknown")
     }
 
     /// Another member, or the same one a little later, may say otherwise.

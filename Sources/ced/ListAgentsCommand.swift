@@ -13,6 +13,8 @@ struct ListAgentsCommand: AsyncParsableCommand {
 
     @Option(help: ArgumentHelp("Only those that have all of these tags.", valueName: "k=v,..."))
     var tags: String?
+    @OptionGroup(title: "Reading")
+    var reading: ReadOptions
     @OptionGroup(title: "Connection")
     var connection: ConnectionOptions
 
@@ -33,7 +35,7 @@ struct ListAgentsCommand: AsyncParsableCommand {
     func run() async throws {
         try await reporting(json: connection.json) {
             let wanted = wantedTags ?? []
-            let agents = try await Client(connection).read("/v1/agents").list("agents").filter { agent in
+            let agents = try await Client(connection).read("/v1/agents", reading).list("agents").filter { agent in
                 wanted.allSatisfy { agent["tags"]?[$0.key]?.scalarText == $0.value }
             }
             if connection.json { return Output.json(.array(agents)) }

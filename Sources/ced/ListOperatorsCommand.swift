@@ -11,12 +11,14 @@ struct ListOperatorsCommand: AsyncParsableCommand {
         commandName: "list-operators", abstract: "Lists the operators to whom this cluster gave a certificate.",
         discussion: "With --json: an array, empty if there are none.")
 
+    @OptionGroup(title: "Reading")
+    var reading: ReadOptions
     @OptionGroup(title: "Connection")
     var connection: ConnectionOptions
 
     func run() async throws {
         try await reporting(json: connection.json) {
-            let answer = try await Client(connection).read("/v1/operators")
+            let answer = try await Client(connection).read("/v1/operators", reading)
             let operators = answer.list("operators")
             if connection.json { return Output.json(.array(operators)) }
             guard !operators.isEmpty else { return Output.line("No operators.") }

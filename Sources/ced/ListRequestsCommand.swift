@@ -13,12 +13,14 @@ struct ListRequestsCommand: AsyncParsableCommand {
             "Compare the code with the one that the agent shows before you approve. With --json: an array, empty if none waits."
     )
 
+    @OptionGroup(title: "Reading")
+    var reading: ReadOptions
     @OptionGroup(title: "Connection")
     var connection: ConnectionOptions
 
     func run() async throws {
         try await reporting(json: connection.json) {
-            let answer = try await Client(connection).read("/v1/pairing/requests")
+            let answer = try await Client(connection).read("/v1/pairing/requests", reading)
             let requests = answer.list("requests")
             if connection.json { return Output.json(.array(requests)) }
             if requests.isEmpty {

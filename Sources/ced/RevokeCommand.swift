@@ -57,12 +57,14 @@ struct ListRevocationsCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "list-revocations", abstract: "Lists the certificates that this cluster trusts no more.")
 
+    @OptionGroup(title: "Reading")
+    var reading: ReadOptions
     @OptionGroup(title: "Connection")
     var connection: ConnectionOptions
 
     func run() async throws {
         try await reporting(json: connection.json) {
-            let answer = try await Client(connection).read("/v1/revocations")
+            let answer = try await Client(connection).read("/v1/revocations", reading)
             let records = answer.list("revocations")
             if connection.json { return Output.json(.array(records)) }
             guard !records.isEmpty else { return Output.line("Nothing is revoked.") }

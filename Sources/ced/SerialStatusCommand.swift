@@ -15,15 +15,21 @@ struct SerialStatusCommand: AsyncParsableCommand {
 
     @Flag(help: "Show it anew whenever it changes, until Ctrl-C.")
     var watch = false
+    @OptionGroup(title: "Reading")
+    var reading: ReadOptions
     @OptionGroup(title: "Connection")
     var connection: ConnectionOptions
+
+    func validate() throws {
+        if watch, reading.consistency != .linearizable { throw ValidationError("--watch shows what is; leave --consistency out") }
+    }
 
     func run() async throws {
         try await reporting(json: connection.json) {
             let client = try Client(connection)
             var last: JSONValue?
             while true {
-                let status = try await client.read("/v1/rotation")
+                let status = try await client.read("/v1/rotation", reading)
                 if status != last {
                     if connection.json { Output.json(status) } else { show(status, again: last != nil) }
                 }

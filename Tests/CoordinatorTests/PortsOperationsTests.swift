@@ -89,8 +89,23 @@ struct PortsOperationsTests {
             let headers = [(name: "X-Ced-Consistency", value: "stale")]
             let reply = try await open.ask("GET", "/v1/agents", as: alice, headers: headers)
             #expect(reply.status == 200 && reply.json["agents"] == .array([]))
+            #expect(reply.header("x-ced-consistency") == "stale" && reply.header("x-ced-age-ms") == "3")
+            #expect(reply.header("x-ced-applied-index").flatMap { UInt64($0) } ?? 0 > 0)
+            let lease = try await open.ask("GET", "/v1/agents", as: alice, headers: [(name: "X-Ced-Consistency", value: "lease")])
+            #expect(lease.status == 503 && lease.json["detail"]?.scalarText?.hasPrefix("only the leader under its lease") == true)
             let unknown = [(name: "X-Ced-Consistency", value: "eventual")]
             #expect(try await open.ask("GET", "/v1/agents", as: alice, headers: unknown).status == 400)
+        }
+    }
+
+    @Test("a confirmed read says that it was one, and is of no age")
+    func confirmedRead() async throws {
+        try await OpenPorts.with { open in
+            let alice = try await open.makeOperator()
+            for (headers, consistency) in [([], "linearizable"), ([(name: "X-Ced-Consistency", value: "lease")], "lease")] {
+                let reply = try await open.ask("GET", "/v1/agents", as: alice, headers: headers)
+                #expect(reply.status == 200 && reply.header("x-ced-consistency") == consistency && reply.header("x-ced-age-ms") == nil)
+            }
         }
     }
 

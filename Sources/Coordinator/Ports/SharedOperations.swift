@@ -52,13 +52,29 @@ extension PortFront {
 
     private func reading(_ request: PortRequest, _ answer: (DispatcherState) -> PortResponse) async throws(BadRequest) -> PortResponse {
         let consistency = try request.consistency()
+        // Before the state is taken, so that the age is never told too low.
+        let glance = await member.glance()
         guard let state = await member.read(consistency, timeout: try request.timeout()) else {
-            return .failure(
-                503, "no leader",
-                detail: "a \(consistency.rawValue) read could not be confirmed in time; X-Ced-Consistency: stale reads what this member has"
-            )
+            return .failure(503, "no leader", detail: Self.whyNotReadable(consistency, glance))
         }
-        return answer(state)
+        var response = answer(state)
+        response.headers += [
+            PortResponse.Header("X-Ced-Consistency", consistency.rawValue),
+            PortResponse.Header("X-Ced-Applied-Index", state.appliedIndex.description),
+        ]
+        if consistency == .stale, let age = glance.leaderContactMilliseconds {
+            response.headers.append(PortResponse.Header("X-Ced-Age-Ms", String(age)))
+        }
+        return response
+    }
+
+    private static func whyNotReadable(_ consistency: ReadConsistency, _ glance: MemberGlance) -> String {
+        let otherwise = "X-Ced-Consistency: stale reads what this member has"
+        guard consistency == .lease, !glance.holdsLease else {
+            return "a \(consistency.rawValue) read could not be confirmed in time; \(otherwise)"
+        }
+        let leader = glance.leader.map { $0 == glance.member ? "this one has no lease now" : "that is \($0)" } ?? "there is none now"
+        return "only the leader under its lease answers a lease read, and \(leader); \(otherwise)"
     }
 }
 
