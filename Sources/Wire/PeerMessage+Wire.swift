@@ -40,9 +40,10 @@ extension PeerMessage {
     package func encoded() -> [UInt8] {
         var proto = ProtoPeerMessage()
         switch self {
-        case .consensus(let message, let calendar):
+        case .consensus(let message, let note):
             proto.consensus = ProtoConsensusMessage(message)
-            proto.calendarSeconds = calendar.secondsSince1970
+            proto.calendarSeconds = note.calendar.secondsSince1970
+            proto.machineVersion = note.knows.number
         case .forward(let request): proto.forward = ProtoForwardedRequest(request)
         case .forwardAnswer(let answer): proto.forwardAnswer = ProtoForwardAnswer(answer)
         case .reportRequest(let number): proto.reportRequest = number
@@ -65,7 +66,11 @@ extension PeerMessage {
         let proto = try ProtoPeerMessage(bytes, limit: WireLimit.frame)
         switch proto.kind {
         case .consensus(let message):
-            self = .consensus(try Message(message), calendar: WallClock(secondsSince1970: proto.calendarSeconds))
+            self = .consensus(
+                try Message(message),
+                SenderNote(
+                    calendar: WallClock(secondsSince1970: proto.calendarSeconds),
+                    knows: max(.first, MachineVersion(proto.machineVersion))))
         case .forward(let request): self = .forward(try ForwardedRequest(request))
         case .forwardAnswer(let answer): self = .forwardAnswer(try ForwardAnswer(answer))
         case .reportRequest(let number): self = .reportRequest(number: number)

@@ -41,8 +41,7 @@ package enum ExclusiveOperation: Hashable, Sendable {
 }
 
 package enum PeerMessage: Hashable, Sendable {
-    /// `calendar`: what the sender's showed when it decided to say this.
-    case consensus(Message, calendar: WallClock)
+    case consensus(Message, SenderNote)
     case forward(ForwardedRequest)
     case forwardAnswer(ForwardAnswer)
     case reportRequest(number: UInt64)
@@ -53,6 +52,18 @@ package enum PeerMessage: Hashable, Sendable {
     case observed(AgentObservation)
     /// To the leader: the tags that an agent has now are not those of the state.
     case tagsObserved(AgentKey, AgentTags)
+}
+
+/// What a member says of itself beside every consensus message.
+package struct SenderNote: Hashable, Sendable {
+    /// What its calendar showed when it decided to say this.
+    package var calendar: WallClock
+    /// The newest version of the state machine that it knows.
+    package var knows: MachineVersion
+    package init(calendar: WallClock, knows: MachineVersion) {
+        self.calendar = calendar
+        self.knows = knows
+    }
 }
 
 /// An exclusive operation on its way to the leader. It takes one hop: a member that does not lead answers and forwards nothing.

@@ -113,6 +113,7 @@ extension ProtoCommand {
             signingFailed.serial = field(serial.bytes)
             signingFailed.reason = reason
         case .expire: expire = ProtoNothing()
+        case .raiseVersion(let version): raiseVersion = version.number
         case .beginRotation(let overlap, let isCompromised, let replaced):
             beginRotation.overlapMilliseconds = overlap
             beginRotation.isCompromised = isCompromised
@@ -183,6 +184,7 @@ extension Command {
             self = .signingFailed(
                 ObligationID(try LogIndex(checking: failed.obligation)), try SerialNumber(checking: failed.serial), reason: failed.reason)
         case .expire: self = .expire
+        case .raiseVersion(let number): self = .raiseVersion(MachineVersion(number))
         case .beginRotation(let begin):
             self = .beginRotation(
                 overlapMilliseconds: begin.overlapMilliseconds, isCompromised: begin.isCompromised,

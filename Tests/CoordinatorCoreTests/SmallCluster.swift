@@ -33,6 +33,8 @@ final class SmallCluster {
     var agentCalls: [(Int, AgentCall)] = []
     /// Signing jobs that were started, and by whom; answered by `sign`.
     var jobs: [(member: Int, job: SigningJob)] = []
+    /// Members that ended themselves, and why.
+    var stopped: [(member: Int, reason: StopReason)] = []
     /// Messages between these are lost.
     var cut: [(MemberID, MemberID)] = []
     /// Members that do not hear when leadership is handed to them.
@@ -59,14 +61,16 @@ final class SmallCluster {
             }, fleetCA: authority, clusterCA: authority, identity: identity, nextSerialCounter: 10)
     }
 
-    init(_ count: Int = 3) {
+    /// - Parameter knows: what each member's release knows; the newest where nothing is said.
+    init(_ count: Int = 3, knows: [Int: MachineVersion] = [:]) {
         let names = ["a", "b", "c", "d", "e"].prefix(count).map { must(MemberID($0)) }
         self.names = names
         let now = now
         members = names.enumerated().map { number, name in
             Member(
                 genesis: SmallCluster.genesis(names), configuration: must(Configuration(voters: names)), recovered: .nothing,
-                settings: MemberSettings(id: name, version: "test", session: UInt64(number) + 100), seed: UInt64(number) + 1,
+                settings: MemberSettings(
+                    id: name, version: "test", knows: knows[number] ?? .newest, session: UInt64(number) + 100), seed: UInt64(number) + 1,
                 now: Moment(instant: now, wallClock: WallClock(secondsSince1970: 1_800_000_000)))
         }
         alive = [Bool](repeating: true, count: count)
@@ -107,7 +111,10 @@ final class SmallCluster {
             case .announce(let decision): announced.append((names[member], decision))
             case .project(let change): projected.append((names[member], change))
             case .log(let record): logged.append((names[member], record))
-            case .stop(let reason): preconditionFailure("a member stopped: \(reason)")
+            case .stop(let reason):
+                guard case .versionUnknown = reason else { preconditionFailure("a member stopped: \(reason)") }
+                alive[member] = false
+                stopped.append((member, reason))
             }
         }
         guard let last = written.last else { return }
@@ -132,19 +139,20 @@ final class SmallCluster {
         }
     }
 
-    /// The process ends and another begins with its journal, of which everything that it had applied is durable.
-    func restart(_ member: Int) {
+    /// The process ends and another begins with its journal, of which everything that it knew to be committed is durable.
+    func restart(_ member: Int, knows: MachineVersion = .newest) {
         let former = members[member]
         let recovered = Recovered(
             ballot: Ballot(term: former.raft.term, vote: nil), longestPromise: former.settings.timing.promise,
-            entries: Array(former.raft.committedEntries(after: .zero, through: former.state.appliedIndex)))
+            entries: Array(former.raft.committedEntries(after: .zero, through: former.raft.commitIndex)))
         members[member] = Member(
             genesis: SmallCluster.genesis(names), configuration: must(Configuration(voters: names)), recovered: recovered,
-            settings: MemberSettings(id: names[member], version: "test", session: former.settings.session + 1_000),
+            settings: MemberSettings(id: names[member], version: "test", knows: knows, session: former.settings.session + 1_000),
             seed: UInt64(member) + 50,
             now: moment(of: member))
         held[member] = []
         durable[member] = .zero
+        alive[member] = true
     }
 
     func sign(_ job: SigningJob, by member: Int) {

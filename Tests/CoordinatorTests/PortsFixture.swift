@@ -287,7 +287,10 @@ struct OpenPorts {
             runs: RunBook(records: records, others: OtherMembers(finding: wishes.elsewhere)),
             group: MultiThreadedEventLoopGroup.singleton, logger: quiet, revocations: front.revocations,
             observeTags: { [front] agent, tags in
-                Task { await front.apply(.tagsLearned(agent, tags), by: .leader) }
+                Task {
+                    await front.apply(.raiseVersion(.second), by: .leader)
+                    await front.apply(.tagsLearned(agent, tags), by: .leader)
+                }
             })
     }
 

@@ -69,6 +69,7 @@ extension DispatcherState {
                 + #""serial_confirmed":"2027-01-15T08:00:00Z","serial_status":"current","tags":{}}"# + "\n")
         #expect(log.state.projection(now: now).first { $0.path.name == "agents/web-1.json" }?.mode == 0o644)
         let tags = try #require(AgentTags([AgentTag(key: "env", value: "prod"), AgentTag(key: "rack", value: "7")]))
+        log.apply(.raiseVersion(.second), by: .leader)
         log.apply(.tagsLearned(try #require(log.state.agents.first?.key), tags), by: .leader)
         let tagged = try #require(log.state.text(.data, "agents/web-1.json"))
         #expect(tagged.hasSuffix(#","tags":{"env":"prod","rack":"7"}}"# + "\n"))
@@ -190,6 +191,7 @@ extension ProposalGenerator {
         case (5, _): return .memberHolds(member, state.newestIdentity?.serial ?? identity.serial)
         case (6, let agent?): return .identityConfirmed(agent, identity.serial, refused: [])
         case (7, let agent?): return .identityRemoved(agent, identity.serial)
+        case (8, _) where state.machineVersion == .first: return .raiseVersion(.second)
         case (8, let agent?) where chance(50):
             return .tagsLearned(agent, AgentTags([AgentTag(key: "n", value: "\(random.below(3))")]) ?? .none)
         case (8, let agent?): return .dialectLearned(agent, pick(AgentDialect.allCases))

@@ -71,6 +71,8 @@ import Testing
         let new = try #require(AgentTags([AgentTag(key: "role", value: "db")]))
         let untagged = log.state.fullStateHash()
         #expect(log.outcome(.tagsLearned(key, old)) == .refused(.notAllowed))
+        #expect(log.outcome(.tagsLearned(key, old), by: .leader) == .refused(.stepGone), "the first version has no tags")
+        log.apply(.raiseVersion(.second), by: .leader)
         #expect(log.outcome(.tagsLearned(key, old), by: .leader) == .stepped)
         #expect(log.state.agents.first?.tags == old && log.state.fullStateHash() != untagged)
         #expect(log.outcome(.tagsLearned(key, old), by: .leader) == .refused(.stepGone))
@@ -83,6 +85,20 @@ import Testing
         try log.pair(2, "www")
         #expect(log.state.agents.first?.tags == AgentTags.none)
         #expect(log.outcome(.tagsLearned(renamed, old), by: .leader) == .refused(.stepGone))
+    }
+
+    @Test("rules rise one version at a time, and only by the leader's own step")
+    func versions() throws {
+        var log = try Log()
+        let before = log.state.fullStateHash()
+        #expect(log.outcome(.raiseVersion(.second)) == .refused(.notAllowed))
+        for wrong in [MachineVersion(0), .first, MachineVersion(3), MachineVersion(.max)] {
+            #expect(log.outcome(.raiseVersion(wrong), by: .leader) == .refused(.stepGone))
+        }
+        #expect(log.state.machineVersion == .first)
+        #expect(log.outcome(.raiseVersion(.second), by: .leader) == .stepped)
+        #expect(log.state.machineVersion == .second && log.state.fullStateHash() != before)
+        #expect(log.outcome(.raiseVersion(.second), by: .leader) == .refused(.stepGone))
     }
 
     @Test("at most 10,000 agents are paired; one that is known may pair again")

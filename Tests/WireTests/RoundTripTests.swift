@@ -84,7 +84,7 @@ import Wire
                 Message(
                     term: Term(1),
                     body: .append(Append(heartbeat: heartbeat, previousIndex: .zero, previousTerm: .zero, entries: entries))),
-                calendar: WallClock(secondsSince1970: -1))
+                SenderNote(calendar: WallClock(secondsSince1970: -1), knows: .second))
         }
         let large = message([Entry(index: LogIndex(1), term: Term(1), payload: [UInt8](repeating: 7, count: Entry.payloadLimit))])
         #expect(try PeerMessage(decoding: large.encoded()) == large)

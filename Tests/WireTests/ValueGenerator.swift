@@ -54,7 +54,7 @@ struct ValueGenerator {
     }
 
     mutating func command() -> Command {
-        switch random.below(23) {
+        switch random.below(24) {
         case 0: .issueOperator(operatorName(), signingRequest: SigningRequest(der: bytes()))
         case 1: .openPairing(milliseconds: any())
         case 2: .closePairing
@@ -81,6 +81,7 @@ struct ValueGenerator {
         case 17: .dialectLearned(agentKey(), pick(AgentDialect.allCases))
         case 18: .activate(serial())
         case 19: .retire(serial())
+        case 22: .raiseVersion(MachineVersion(pick([0, 1, 2, .max])))
         default: .expire
         }
     }
@@ -239,7 +240,9 @@ struct ValueGenerator {
         case 4: return .holding(serials())
         case 6: return .tagsObserved(agentKey(), tags())
         case 5: return .observed(AgentObservation(agent: agentKey(), accepted: serial(), refused: serials()))
-        default: return .consensus(message(), calendar: wallClock())
+        default:
+            return .consensus(
+                message(), SenderNote(calendar: wallClock(), knows: MachineVersion(pick([1, 2, .max]))))
         }
     }
 

@@ -123,4 +123,6 @@ package enum StopReason: Hashable, Sendable {
     case journalFailed(DiskFailure)
     /// An invariant of the core does not hold: going on could do harm.
     case invariantBroken(String)
+    /// The cluster follows rules that this member does not know.
+    case versionUnknown(MachineVersion, known: MachineVersion)
 }

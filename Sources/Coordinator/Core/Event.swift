@@ -60,6 +60,9 @@ package struct MemberSettings: Hashable, Sendable {
     package var id: MemberID
     package var version: String
     package var timing: Timing
+    /// The newest version of the state machine that this member is to know: what its release knows, or less, so that the one before can
+    /// be put back.
+    package var knows: MachineVersion
     /// Random, of this process: distinguishes the request ids that it mints.
     package var session: UInt64
     /// How long certificates are valid, in days.
@@ -67,12 +70,14 @@ package struct MemberSettings: Hashable, Sendable {
     package var operatorDays: Int64
     package var dispatcherDays: Int64
     package init(
-        id: MemberID, version: String, timing: Timing = Timing(), session: UInt64, agentDays: Int64 = 825, operatorDays: Int64 = 825,
+        id: MemberID, version: String, timing: Timing = Timing(), knows: MachineVersion = .newest, session: UInt64, agentDays: Int64 = 825,
+        operatorDays: Int64 = 825,
         dispatcherDays: Int64 = 825
     ) {
         self.id = id
         self.version = version
         self.timing = timing
+        self.knows = knows
         self.session = session
         self.agentDays = agentDays
         self.operatorDays = operatorDays

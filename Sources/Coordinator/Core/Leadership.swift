@@ -39,6 +39,8 @@ struct Leadership: Hashable, Sendable {
     var proposedSteps: [ProposedStep] = []
     /// The entry that makes expiries take effect, until it is applied.
     var proposedExpiry: LogIndex?
+    /// The entry that brings new rules into force, until it is applied.
+    var proposedVersion: LogIndex?
     /// What its duty towards the agents has under way.
     var rotation: RotationDuty
     /// This member's calendar is off the middle of all: it signs nothing.

@@ -11,6 +11,7 @@ extension Member {
     mutating func apply(through index: LogIndex, at now: Moment, into effects: inout [Effect]) {
         guard index > state.appliedIndex else { return }
         for entry in raft.committedEntries(after: state.appliedIndex, through: index) {
+            guard knowsTheRules else { return }
             guard !entry.payload.isEmpty else {
                 state.applyNothing(at: entry.index, term: entry.term)
                 applied(Applied(outcome: .stepped), at: entry.index, term: entry.term, now: now, into: &effects)
@@ -24,6 +25,7 @@ extension Member {
                 if let identity = change.prepared { effects.append(Effect(.hold(identity))) }
                 for decision in change.decided { effects.append(Effect(.announce(decision))) }
                 applied(change, at: entry.index, term: entry.term, now: now, into: &effects)
+                if !knowsTheRules { effects.append(Effect(.stop(.versionUnknown(state.machineVersion, known: settings.knows)))) }
             } catch {
                 // Every member of this version passes over the entry at the same place; nobody acts on what he cannot read.
                 state.applyNothing(at: entry.index, term: entry.term)
@@ -73,6 +75,7 @@ extension Member {
         case .dialectLearned(let agent, let dialect): log("dialect", [("AGENT", agent.name.text), ("DIALECT", dialect.rawValue)])
         case .tagsLearned(let agent, let tags): log("tags", [("AGENT", agent.name.text), ("TAGS", "\(tags.all.count)")])
         case .activate(let serial): log("cert-rotated", [("SERIAL", serial.hexadecimal)])
+        case .raiseVersion(let version): log("version-raise", [("VERSION", "\(version)")])
         case .retire(let serial): log("serial-retire", [("SERIAL", serial.hexadecimal)])
         default: break
         }

@@ -63,6 +63,7 @@ extension Member {
                 duties.nextDeadline = min(duties.nextDeadline, duties.clock.instant(of: expiry))
             }
         }
+        tendVersion(&duties, at: now, consensus: &consensus)
         tendRotation(&duties, lease: lease, at: now, consensus: &consensus, into: &effects)
         leadership = duties
     }
@@ -96,7 +97,9 @@ extension Member {
     }
 
     /// A step of the leader's own; nil if it cannot propose now (a transfer runs, too much is open): the duty comes round again.
+    /// Nil as well for what the rules in force do not know yet.
     mutating func propose(_ command: Command, at now: Moment, consensus: inout [ConsensusEffect]) -> LogIndex? {
+        guard command.neededVersion <= state.machineVersion else { return nil }
         let proposal = Proposal(
             command: command, principal: .leader, request: nil, time: clusterTime(at: now.instant), calendar: now.wallClock)
         do {

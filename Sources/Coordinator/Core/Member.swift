@@ -57,6 +57,8 @@ package struct Member: Sendable {
     /// When they are compared next, and by how much the own was ahead of the monotonic clock then.
     var calendarDue = Instant.zero
     var calendarOrigin: Int64 = 0
+    /// The newest version of the state machine that the others said they know; sorted by member.
+    var knownVersions: [KnownVersion] = []
     /// Those of them of which the state does not know it yet.
     var unreportedHoldings: [SerialNumber] = []
     /// Where the state stood when that was looked up.
@@ -185,7 +187,9 @@ package struct Member: Sendable {
                 case .write(let write, let id):
                     effects.append(Effect(.write(write, id)))
                 case .send(let message, let member, let gate):
-                    effects.append(Effect(.send(.consensus(message, calendar: now.wallClock), to: member), gate: gate))
+                    effects.append(
+                        Effect(
+                            .send(.consensus(message, SenderNote(calendar: now.wallClock, knows: settings.knows)), to: member), gate: gate))
                 case .roleChanged(let role, let term, let leader, let reason):
                     roleChanged(role, term: term, leader: leader, because: reason, at: now, consensus: &consensus, into: &effects)
                 case .leadershipEstablished(let term):
@@ -220,10 +224,11 @@ package struct Member: Sendable {
     ) {
         guard sender != settings.id, raft.configuration.members.contains(sender) else { return }
         switch message {
-        case .consensus(let message, let calendar):
+        case .consensus(let message, let note):
             if let transit = raft.transit(of: message, from: sender, at: now.instant), transit <= PeerClocks.longestTransit {
-                clocks.note(sender, calendar, at: now.instant)
+                clocks.note(sender, note.calendar, at: now.instant)
             }
+            self.note(note.knows, knownBy: sender)
             // Whoever is about to end does not accept what it would have to hand on.
             if isDraining, case .timeoutNow = message.body { return }
             raft.receive(message, from: sender, at: now.instant, into: &consensus)

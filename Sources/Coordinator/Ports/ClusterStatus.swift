@@ -36,19 +36,18 @@ extension PortFront {
 
 func statusShape(_ view: ClusterView) -> JSONValue {
     let identity = view.state.currentIdentity.map { ClusterView.Authority(name: "the dispatcher", notAfter: $0.notAfter) }
+    let advice = view.advice.map { advice in
+        JSONValue.record([
+            "level": .text(advice.level.rawValue), "member": advice.member.map { .text($0.name) } ?? .null, "text": .text(advice.text),
+        ])
+    }
     return .record([
         "cluster": .text(view.state.genesis.cluster.description), "dispatcher_id": .text(view.state.genesis.dispatcherID.text),
         "members": .array(view.members.map(memberShape)), "leader": view.leader.map { .text($0.name) } ?? .null,
         "voters": .count(view.members.count), "quorum": .count(view.quorum), "reachable": .count(view.reachable.count),
         "failures_survived": .count(view.failuresSurvived), "agents": .count(view.state.agents.count),
         "certificates": .array((view.authorities + (identity.map { [$0] } ?? [])).map(authorityShape)),
-        "advice": .array(
-            view.advice.map { advice in
-                .record([
-                    "level": .text(advice.level.rawValue), "member": advice.member.map { .text($0.name) } ?? .null,
-                    "text": .text(advice.text),
-                ])
-            }),
+        "machine_version": .count(UInt64(view.state.machineVersion.number)), "advice": .array(advice),
     ])
 }
 

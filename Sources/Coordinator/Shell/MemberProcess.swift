@@ -104,6 +104,7 @@ package enum MemberProcess {
         let clock: @Sendable () -> Moment = { BootClock.moment() }
         var settings = MemberSettings(id: genesis.member, version: version, session: try SystemRandom.number())
         settings.agentDays = Int64(configuration.agentCertificateDays)
+        if let held = configuration.heldVersion { settings.knows = min(settings.knows, held) }
         if let problem = settings.timing.problem() { throw StartRefusal(problem, isPermanent: true) }
         let runner = MemberRunner(
             Member(
@@ -271,7 +272,7 @@ final class RunningMember: Sendable {
                     // Nothing may leave any more: not even in good order.
                     logger.log(.critical, LogLine("stop", ("REASON", reason.text)))
                     LogOutput.flush()
-                    _exit(1)
+                    _exit(reason.exitCode)
                 }))
         links.start()
         surroundings.start()
@@ -352,6 +353,17 @@ extension StopReason {
         switch self {
         case .journalFailed(let failure): "the journal cannot be written: \(failure); restart to go on from what is on disk"
         case .invariantBroken(let what): "an invariant does not hold: \(what)"
+        case .versionUnknown(let needed, let known):
+            "the cluster follows version \(needed) of the state machine, and this member knows version \(known) at most: "
+                + "install the release of the other members, or take hold_version out of ced.conf"
+        }
+    }
+
+    /// 78 for what a restart cannot mend.
+    var exitCode: Int32 {
+        switch self {
+        case .journalFailed, .invariantBroken: 1
+        case .versionUnknown: ExitCode.configuration.rawValue
         }
     }
 }

@@ -4,6 +4,7 @@
 // An unknown key is an error that names the nearest known one; a value that cannot be used is an error that names its place.
 
 import CtrlExec
+import DispatcherState
 import Logging
 
 package struct ServeConfiguration: Hashable, Sendable {
@@ -28,6 +29,9 @@ package struct ServeConfiguration: Hashable, Sendable {
     package var dispatcherID: String?
     /// Validity of agents' certificates, 1 to 3650.
     package var agentCertificateDays = 825
+    /// The version of the state machine beyond which this member does not let the cluster go, so that the release that knows no more can be
+    /// put back; nil: the newest that this release knows.
+    package var heldVersion: MachineVersion?
     /// Whether ctrl-exec's files are kept (architecture, rule 6); nil: nothing is said about it.
     package var projection: Bool?
     package var projectionConfigurationDirectory: String?
@@ -78,7 +82,8 @@ package struct ServeConfiguration: Hashable, Sendable {
 
     /// The keys beside ctrl-exec's own, some of which mean nothing here but may stay in the file.
     package static let keys = [
-        "api_listen", "cluster_directory", "control_socket", "dial_from", "log_level", "operations_listen", "pairing", "pairing_listen",
+        "api_listen", "cluster_directory", "control_socket", "dial_from", "hold_version", "log_level", "operations_listen", "pairing",
+        "pairing_listen",
         "peer_listen", "project_keys", "projection", "projection_config_directory", "projection_data_directory", "runs_directory",
     ]
 
@@ -141,6 +146,7 @@ package struct ServeConfiguration: Hashable, Sendable {
         readTimeoutSeconds = file.whole("read_timeout", 1...86_400) ?? readTimeoutSeconds
         agentCertificateDays = file.whole("cert_days", 1...3650) ?? agentCertificateDays
         dispatcherID = file.text("dispatcher_id")
+        heldVersion = file.whole("hold_version", 1...Int(MachineVersion.newest.number)).map { MachineVersion(UInt32($0)) }
         projection = file.value("projection", Self.oneOf("on", "off")).map { $0 == "on" } ?? projection
         projectionConfigurationDirectory = file.value("projection_config_directory", Self.absolute) ?? projectionConfigurationDirectory
         projectionDataDirectory = file.value("projection_data_directory", Self.absolute) ?? projectionDataDirectory

@@ -62,6 +62,8 @@ package enum Command: Hashable, Sendable {
     case retire(SerialNumber)
     /// Makes due expiries take effect on an idle cluster.
     case expire
+    /// From here on the rules of the next version hold; every member has said that it knows them.
+    case raiseVersion(MachineVersion)
 }
 
 /// A certificate signing request (PKCS #10), in DER, whose own signature the accepting member has verified; at most 8 KiB.

@@ -114,6 +114,9 @@ extension DispatcherState {
             settle(id, .refused(.signingFailed(printable(reason))), &applied)
             return .stepped
         case .expire: return .stepped
+        case .raiseVersion(let version):
+            machineVersion = version
+            return .stepped
         case .beginRotation(let overlap, let isCompromised, _):
             let outcome = oblige(.dispatcherIdentity, SigningRequest(der: []), term, proposal.calendar)
             if case .underway(let obligation) = outcome {
@@ -243,7 +246,7 @@ extension Command {
             .dialectLearned, .activate, .retire, .revoke:
             true
         case .issueOperator, .openPairing, .closePairing, .submitPairing, .approvePairing, .denyPairing, .reserveAnew, .signingFailed,
-            .expire, .beginRotation, .tagsLearned:
+            .expire, .beginRotation, .tagsLearned, .raiseVersion:
             false
         }
     }

@@ -58,6 +58,7 @@ extension DispatcherState {
             }
             return nil
         case .closePairing, .expire: return nil
+        case .raiseVersion(let version): return version == machineVersion.next ? nil : .stepGone
         case .submitPairing(let submission):
             if let problem = submission.problem { return .invalid(problem) }
             if !pairing.isOpen(at: now) { return .pairingClosed }
@@ -96,6 +97,7 @@ extension DispatcherState {
         case .revoke(let target, let reason): return revocationRefusal(target, reason)
         case .beginRotation: return rotationRefusal(of: proposal.command, at: now) ?? reservationRefusal
         case .tagsLearned(let key, let tags):
+            if proposal.command.neededVersion > machineVersion { return .stepGone }
             return stands(key) && registry.agents[key.name]?.tags != tags ? nil : .stepGone
         case .abortRotation, .recordIdentity, .memberHolds, .identityConfirmed, .identityRemoved, .dialectLearned, .activate, .retire:
             return rotationRefusal(of: proposal.command, at: now)
@@ -119,7 +121,7 @@ extension DispatcherState {
         case .openPairing(let milliseconds): isOperator(principal) || (principal == .leader && milliseconds == .max)
         case .submitPairing: if case .pairingHost = principal { true } else { false }
         case .reserveAnew, .recordCertificate, .signingFailed, .expire, .recordIdentity, .memberHolds, .identityConfirmed,
-            .identityRemoved, .dialectLearned, .tagsLearned, .activate, .retire:
+            .identityRemoved, .dialectLearned, .tagsLearned, .activate, .retire, .raiseVersion:
             principal == .leader
         }
     }

@@ -23,6 +23,8 @@ package struct DispatcherState: Hashable, Sendable {
     var operatorBook = Operators()
     var identityBook: Identities
     var revocationBook = Revocations()
+    /// Which rules are in force.
+    package internal(set) var machineVersion = MachineVersion.first
     /// Where the last entry stands that could change what some agent must be told.
     package internal(set) var rotationIndex = LogIndex.zero
 
@@ -85,6 +87,7 @@ package struct DispatcherState: Hashable, Sendable {
         hasher.add(identityBook)
         hasher.add(rotationIndex)
         hasher.add(revocationBook)
+        hasher.add(machineVersion)
         return hasher.digest
     }
 }

@@ -316,6 +316,9 @@ extension Command: Canonical {
             hasher.add(serial)
             hasher.add(reason)
         case .expire: hasher.add(12)
+        case .raiseVersion(let version):
+            hasher.add(13)
+            hasher.add(version)
         case .beginRotation(let overlap, let isCompromised, let replaced):
             hasher.add(20)
             hasher.add(overlap)
@@ -362,6 +365,10 @@ extension Command: Canonical {
             hasher.add(serial)
         }
     }
+}
+
+extension MachineVersion: Canonical {
+    func feed(_ hasher: inout CanonicalHasher) { hasher.add(UInt64(number)) }
 }
 
 extension Proposal: Canonical {

@@ -170,6 +170,9 @@ package nonisolated struct ProtoPeerMessage: Sendable {
   /// With a consensus message: what the sender's calendar showed.
   package var calendarSeconds: Int64 = 0
 
+  /// With a consensus message: the newest version of the state machine that the sender knows; 0, from a release that does not say: the first.
+  package var machineVersion: UInt32 = 0
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package nonisolated enum OneOf_Kind: Equatable, Sendable {
@@ -1051,7 +1054,7 @@ nonisolated extension ProtoPeerHello.Link: SwiftProtobuf._ProtoNameProviding {
 
 nonisolated extension ProtoPeerMessage: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".PeerMessage"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}consensus\0\u{1}forward\0\u{3}forward_answer\0\u{3}report_request\0\u{1}report\0\u{2}\u{f}holding\0\u{1}observed\0\u{4}\u{9}calendar_seconds\0\u{4}\u{a}tags_observed\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}consensus\0\u{1}forward\0\u{3}forward_answer\0\u{3}report_request\0\u{1}report\0\u{2}\u{f}holding\0\u{1}observed\0\u{4}\u{9}calendar_seconds\0\u{3}machine_version\0\u{4}\u{9}tags_observed\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1146,6 +1149,7 @@ nonisolated extension ProtoPeerMessage: SwiftProtobuf.Message, SwiftProtobuf._Me
         }
       }()
       case 30: try { try decoder.decodeSingularSInt64Field(value: &self.calendarSeconds) }()
+      case 31: try { try decoder.decodeSingularUInt32Field(value: &self.machineVersion) }()
       case 40: try {
         var v: ProtoAgentTagsObservation?
         var hadOneofValue = false
@@ -1203,6 +1207,9 @@ nonisolated extension ProtoPeerMessage: SwiftProtobuf.Message, SwiftProtobuf._Me
     if self.calendarSeconds != 0 {
       try visitor.visitSingularSInt64Field(value: self.calendarSeconds, fieldNumber: 30)
     }
+    if self.machineVersion != 0 {
+      try visitor.visitSingularUInt32Field(value: self.machineVersion, fieldNumber: 31)
+    }
     try { if case .tagsObserved(let v)? = self.kind {
       try visitor.visitSingularMessageField(value: v, fieldNumber: 40)
     } }()
@@ -1212,6 +1219,7 @@ nonisolated extension ProtoPeerMessage: SwiftProtobuf.Message, SwiftProtobuf._Me
   package static func ==(lhs: ProtoPeerMessage, rhs: ProtoPeerMessage) -> Bool {
     if lhs.kind != rhs.kind {return false}
     if lhs.calendarSeconds != rhs.calendarSeconds {return false}
+    if lhs.machineVersion != rhs.machineVersion {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

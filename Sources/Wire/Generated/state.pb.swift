@@ -313,6 +313,14 @@ package nonisolated struct ProtoCommand: Sendable {
     set {kind = .expire(newValue)}
   }
 
+  package var raiseVersion: UInt32 {
+    get {
+      if case .raiseVersion(let v)? = kind {return v}
+      return 0
+    }
+    set {kind = .raiseVersion(newValue)}
+  }
+
   package var beginRotation: ProtoBeginRotation {
     get {
       if case .beginRotation(let v)? = kind {return v}
@@ -416,6 +424,7 @@ package nonisolated struct ProtoCommand: Sendable {
     case recordCertificate(ProtoRecordCertificate)
     case signingFailed(ProtoSigningFailed)
     case expire(ProtoNothing)
+    case raiseVersion(UInt32)
     case beginRotation(ProtoBeginRotation)
     case abortRotation(ProtoNothing)
     case recordIdentity(ProtoRecordIdentity)
@@ -1503,7 +1512,7 @@ nonisolated extension ProtoMintedRequestID: SwiftProtobuf.Message, SwiftProtobuf
 
 nonisolated extension ProtoCommand: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Command"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}issue_operator\0\u{3}open_pairing_milliseconds\0\u{3}close_pairing\0\u{3}submit_pairing\0\u{3}approve_pairing\0\u{3}deny_pairing\0\u{1}unpair\0\u{3}edit_agent\0\u{3}reserve_anew\0\u{3}record_certificate\0\u{3}signing_failed\0\u{1}expire\0\u{4}\u{8}begin_rotation\0\u{3}abort_rotation\0\u{3}record_identity\0\u{3}member_holds\0\u{3}identity_confirmed\0\u{3}identity_removed\0\u{3}dialect_learned\0\u{1}activate\0\u{1}retire\0\u{2}\u{2}revoke\0\u{4}\u{a}tags_learned\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}issue_operator\0\u{3}open_pairing_milliseconds\0\u{3}close_pairing\0\u{3}submit_pairing\0\u{3}approve_pairing\0\u{3}deny_pairing\0\u{1}unpair\0\u{3}edit_agent\0\u{3}reserve_anew\0\u{3}record_certificate\0\u{3}signing_failed\0\u{1}expire\0\u{3}raise_version\0\u{4}\u{7}begin_rotation\0\u{3}abort_rotation\0\u{3}record_identity\0\u{3}member_holds\0\u{3}identity_confirmed\0\u{3}identity_removed\0\u{3}dialect_learned\0\u{1}activate\0\u{1}retire\0\u{2}\u{2}revoke\0\u{4}\u{a}tags_learned\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1645,6 +1654,14 @@ nonisolated extension ProtoCommand: SwiftProtobuf.Message, SwiftProtobuf._Messag
         if let v = v {
           if hadOneofValue {try decoder.handleConflictingOneOf()}
           self.kind = .expire(v)
+        }
+      }()
+      case 13: try {
+        var v: UInt32?
+        try decoder.decodeSingularUInt32Field(value: &v)
+        if let v = v {
+          if self.kind != nil {try decoder.handleConflictingOneOf()}
+          self.kind = .raiseVersion(v)
         }
       }()
       case 20: try {
@@ -1838,6 +1855,10 @@ nonisolated extension ProtoCommand: SwiftProtobuf.Message, SwiftProtobuf._Messag
     case .expire?: try {
       guard case .expire(let v)? = self.kind else { preconditionFailure() }
       try visitor.visitSingularMessageField(value: v, fieldNumber: 12)
+    }()
+    case .raiseVersion?: try {
+      guard case .raiseVersion(let v)? = self.kind else { preconditionFailure() }
+      try visitor.visitSingularUInt32Field(value: v, fieldNumber: 13)
     }()
     case .beginRotation?: try {
       guard case .beginRotation(let v)? = self.kind else { preconditionFailure() }

@@ -19,6 +19,11 @@ package enum Happening: Int, CaseIterable, Sendable {
     case rotationsActivated, rotationsAborted, identitiesConfirmed, identitiesRemoved, identitiesRetired
     case certificatesRevoked, revokedTurnedAway
     case tagsLearned
+    case versionsRaised
+    /// The release that was put back does not know the rules in force.
+    case membersTooOld
+    /// A member that did not know the newest rules came back with a release that does.
+    case membersUpgraded
     case agentsOff, agentAnswersLost, identitiesTurnedAway, presentationsCorrected
     case truncatedLogs, damagedJournalsRefused, promisesAcrossRestarts, effectsPastTheirLease
 

@@ -19,6 +19,8 @@ final class SimulatedMember {
     var known = KnownJournal()
     var process: SimulatedProcess?
     var lives = 0
+    /// What its release knows.
+    var knows = MachineVersion.newest
     /// Until then nothing in the process runs.
     var pausedUntil = TrueTime.zero
     /// A slow disk: every flush takes so much longer.

@@ -272,6 +272,7 @@ extension World {
             case .identityConfirmed: coverage.note(.identitiesConfirmed)
             case .identityRemoved: coverage.note(.identitiesRemoved)
             case .tagsLearned: coverage.note(.tagsLearned)
+            case .raiseVersion: coverage.note(.versionsRaised)
             case .activate: coverage.note(.rotationsActivated)
             case .retire(let serial): coverage.note(state.identity(serial)?.phase == .aborted ? .rotationsAborted : .identitiesRetired)
             default: break
@@ -419,6 +420,7 @@ extension World {
         case .recordCertificate(let id, let serial, _, _): "record \(serial) for \(id.index)"
         case .signingFailed(let id, let serial, _): "signing \(serial) failed for \(id.index)"
         case .expire: "expire"
+        case .raiseVersion(let version): "raise the version to \(version)"
         case .beginRotation(let overlap, let isCompromised, _):
             "begin rotation, overlap \(overlap) ms\(isCompromised ? ", compromised" : "")"
         case .abortRotation: "abort rotation"

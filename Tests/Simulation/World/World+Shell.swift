@@ -166,6 +166,14 @@ extension World {
         case .stop(let reason):
             trace.say(now, "\(process.life) stops: \(reason)")
             if case .invariantBroken(let what) = reason { throw Broken("CoreInvariant", [machine.id], what) }
+            if case .versionUnknown(let needed, let known) = reason {
+                guard machine.knows == known, needed > known else {
+                    throw Broken("VersionsKnown", [machine.id], "it stops for version \(needed) and knows \(machine.knows)")
+                }
+                // Whoever put the old release back is told to install the new one again.
+                coverage.note(.membersTooOld)
+                machine.knows = .newest
+            }
             try die(machine, losingPower: process.journal.disk.faults.operationsUntilPowerFails == 0)
         }
     }
@@ -389,7 +397,9 @@ extension World {
         do throws(WireFailure) { state = try GenesisState(decoding: opened.genesis.payload) } catch {
             throw Broken("JournalRecovery", [machine.id], "its genesis cannot be read: \(error)")
         }
-        let settings = MemberSettings(id: machine.id, version: "simulated", timing: timing, session: shellGenerator.next())
+        changeRelease(of: machine)
+        let settings = MemberSettings(
+            id: machine.id, version: "simulated", timing: timing, knows: machine.knows, session: shellGenerator.next())
         let member = Member(
             genesis: state, configuration: opened.genesis.configuration, recovered: opened.recovered, settings: settings,
             seed: shellGenerator.next(), now: machine.clock.moment(at: now))
@@ -409,5 +419,12 @@ extension World {
         }
         if machine.clock.rate != SimulatedClock.exact { coverage.note(.driftedClocks) }
         planTick(machine, process)
+    }
+
+    /// Members begin with the old release or the new one, and come back with either.
+    private func changeRelease(of machine: SimulatedMember) {
+        let former = machine.knows
+        if shellGenerator.below(machine.lives > 1 ? 6 : 3) == 0 { machine.knows = .first } else { machine.knows = .newest }
+        if machine.lives > 1, former < machine.knows { coverage.note(.membersUpgraded) }
     }
 }

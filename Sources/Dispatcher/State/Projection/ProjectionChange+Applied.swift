@@ -36,7 +36,8 @@ extension ProjectionChange {
         case .retire: [.rotation]
         case .recordIdentity: [.everyAgent]
         case .issueOperator, .openPairing, .closePairing, .submitPairing, .approvePairing, .denyPairing, .unpair, .editAgent,
-            .beginRotation, .abortRotation, .revoke, .reserveAnew, .recordCertificate, .signingFailed, .memberHolds, .expire:
+            .beginRotation, .abortRotation, .revoke, .reserveAnew, .recordCertificate, .signingFailed, .memberHolds, .expire,
+            .raiseVersion:
             []
         }
     }
