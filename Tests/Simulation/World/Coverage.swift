@@ -13,7 +13,7 @@ package enum Happening: Int, CaseIterable, Sendable {
     case drains, transfersAsked, transfersDone
     case requestsAsked, requestsSettled, requestsForwarded, requestsRetried, requestsRepeatedAfterAnswer, requestsGivenUp, callersGone
     case identifiersReused, duplicatesInTheLog
-    case readsLinearizable, readsAtFollowers, readsUnderTheLease, reportsGathered
+    case readsLinearizable, readsAtFollowers, readsUnderTheLease, reportsGathered, historiesJudged
     case certificatesRecorded, obligationsResumed, signaturesDropped, signaturesImpossible, lateSignatures
     case pairingsApproved, pairingsDenied
     case rotationsActivated, rotationsAborted, identitiesConfirmed, identitiesRemoved, identitiesRetired

@@ -13,7 +13,7 @@ import Wire
 struct SimulatedClients {
     enum Answer {
         /// `sees`: the index of the state from which the member answered.
-        case reply(Reply, sees: LogIndex)
+        case reply(Reply, sees: LogIndex, Seen?)
         case connectionRefused
         case connectionLost
     }
@@ -21,7 +21,7 @@ struct SimulatedClients {
     struct Operation {
         enum Kind {
             case exclusive(ExclusiveOperation, RequestID?)
-            case read(ReadConsistency)
+            case read(ReadConsistency, Sight)
             case reports
         }
         enum Status: Hashable {
@@ -44,6 +44,11 @@ struct SimulatedClients {
         var attempts = 0
         var isRepeat = false
         var lastMember: Int?
+        /// When the first member took it.
+        var firstAsked: TrueTime?
+        /// What was told first, and when.
+        var told: Outcome?
+        var answered: TrueTime?
 
         /// It may be asked again without doing it twice.
         var isRepeatable: Bool {
@@ -61,6 +66,11 @@ struct SimulatedClients {
         var life = 0
         var isOpen = true
         let timeout: TimeSpan
+        /// When a member took it, when the client had the answer, and what that said.
+        var asked: TrueTime?
+        var answered: TrueTime?
+        var told: Outcome?
+        var seen: Seen?
     }
 
     struct Client {
@@ -72,6 +82,8 @@ struct SimulatedClients {
         var nextRequest = 1
         var favourite: Int?
     }
+
+    static let operatorNames: UInt64 = 24
 
     private(set) var generator: SeededGenerator
     var operations: [Operation] = []
@@ -124,9 +136,9 @@ struct SimulatedClients {
             return operation(.exclusive(.command(.submitPairing(submission)), nil))
         }
         switch generator.below(100) {
-        case 0..<8: return operation(.read(.linearizable))
-        case 8..<13: return operation(.read(.lease))
-        case 13: return operation(.read(.stale))
+        case 0..<10: return operation(.read(.linearizable, inventSight()))
+        case 10..<13: return operation(.read(.lease, inventSight()))
+        case 13: return operation(.read(.stale, inventSight()))
         case 14..<16: return operation(.reports)
         case 16..<19:
             let target = generator.below(2) == 0 ? nil : members[Int(generator.below(UInt64(members.count)))]
@@ -141,6 +153,14 @@ struct SimulatedClients {
         if chance(40) { return operation(.exclusive(.command(command), nil)) }
         defer { clients[client].nextRequest += 1 }
         return operation(.exclusive(.command(command), RequestID(client: "c\(client)-\(clients[client].nextRequest)")))
+    }
+
+    private mutating func inventSight() -> Sight {
+        switch generator.below(5) {
+        case 0: .session
+        case 1: OperatorName("operator-\(generator.below(SimulatedClients.operatorNames))").map { .operatorNamed($0) } ?? .session
+        default: AgentName("agent-\(generator.below(12))").map { .agent($0) } ?? .session
+        }
     }
 
     private mutating func inventCommand(_ state: DispatcherState) -> Command {
@@ -159,7 +179,9 @@ struct SimulatedClients {
         case 0..<34:
             // Most are small, some are as large as they may be.
             let length = chance(30) ? 4_000 + Int(generator.below(4_000)) : 40 + Int(generator.below(300))
-            guard let name = OperatorName("operator-\(generator.below(40))") else { preconditionFailure("a name of letters and digits") }
+            guard let name = OperatorName("operator-\(generator.below(SimulatedClients.operatorNames))") else {
+                preconditionFailure("a name of letters and digits")
+            }
             return .issueOperator(
                 name,
                 signingRequest: SimulatedSigningRequest.make(nextName, length: length, isImpossible: chance(30)))

@@ -65,6 +65,8 @@ extension World {
         let ticket = Ticket(process.nextTicket)
         process.nextTicket += 1
         clients.calls[call].ticket = ticket
+        clients.calls[call].asked = now
+        if clients.operations[place].firstAsked == nil { clients.operations[place].firstAsked = now }
         clients.calls[call].life = process.life.number
         process.callers.append(SimulatedProcess.Caller(ticket: ticket, call: call))
         // The shell computes the deadline from the time that the caller gave it.
@@ -73,7 +75,7 @@ extension World {
         let event: Event =
             switch operation.kind {
             case .exclusive(let exclusive, let request): .request(exclusive, request, from: operation.principal, deadline: deadline, ticket)
-            case .read(let consistency): .read(consistency, deadline: deadline, ticket)
+            case .read(let consistency, _): .read(consistency, deadline: deadline, ticket)
             case .reports: .reports(deadline: deadline, ticket)
             }
         trace.mix(UInt64(place))
@@ -91,7 +93,10 @@ extension World {
             tryAgain(place, isUnknown: false)
         case .connectionLost:
             tryAgain(place, isUnknown: true)
-        case .reply(let reply, let sees):
+        case .reply(let reply, let sees, let seen):
+            clients.calls[call].answered = now
+            clients.calls[call].seen = seen
+            if case .settled(let outcome) = reply { clients.calls[call].told = outcome }
             switch reply {
             case .settled(let outcome):
                 if outcome.isPassing {
@@ -108,7 +113,7 @@ extension World {
             case .transferFailed:
                 close(place, .over)
             case .readable:
-                if case .read(let consistency) = operation.kind, consistency != .stale { checks.freshReads.known(sees) }
+                if case .read(let consistency, _) = operation.kind, consistency != .stale { checks.freshReads.known(sees) }
                 close(place, .over)
             case .reports:
                 coverage.note(.reportsGathered)
@@ -118,6 +123,10 @@ extension World {
     }
 
     private func settle(_ place: Int, _ outcome: Outcome, sees: LogIndex) {
+        if clients.operations[place].told == nil {
+            clients.operations[place].told = outcome
+            clients.operations[place].answered = now
+        }
         let operation = clients.operations[place]
         if case .exclusive(.command(let command), .some(let request)) = operation.kind, !operation.isReuse {
             let answer = Acknowledged(principal: operation.principal, request: request, command: command, outcome: outcome)
@@ -218,7 +227,7 @@ extension World {
         switch operation.kind {
         case .exclusive(.command(let command), let request): "\(words(for: command)), \(request.map { "\($0)" } ?? "no id")"
         case .exclusive(.transfer(let target), _): "transfer to \(target.map { "\($0)" } ?? "whom it likes")"
-        case .read(let consistency): "\(consistency) read, must see \(operation.mustSee)"
+        case .read(let consistency, let sight): "\(consistency) read of \(sight), must see \(operation.mustSee)"
         case .reports: "reports"
         }
     }

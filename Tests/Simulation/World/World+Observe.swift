@@ -348,7 +348,7 @@ extension World {
                     "it answers \(request) with \(outcome); its own state says \(stored.map { "\($0)" } ?? "nothing")")
             }
             try observeReleased(outcome, state, machine)
-        case (.readable, .read(let consistency)):
+        case (.readable, .read(let consistency, _)):
             let isLeader = process.member.raft.role == .leader
             switch consistency {
             case .linearizable: coverage.note(isLeader ? .readsLinearizable : .readsAtFollowers)

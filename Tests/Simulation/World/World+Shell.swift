@@ -236,7 +236,11 @@ extension World {
         trace.mix(UInt64(call))
         if case .settled(let outcome) = reply { trace.mix(outcome == .pairingClosed ? 1 : 2) }
         trace.say(now, "\(process.life) answers call \(call): \(words(for: reply))")
-        let answer = SimulatedClients.Answer.reply(reply, sees: process.member.state.appliedIndex)
+        var seen: Seen?
+        if reply == .readable, case .read(let consistency, let sight) = clients.operation(ofCall: call).kind, consistency != .stale {
+            seen = Seen(sight, in: process.member.state)
+        }
+        let answer = SimulatedClients.Answer.reply(reply, sees: process.member.state.appliedIndex, seen)
         agenda.plan(.reply(call: call, answer), at: now + clients.pause(.milliseconds(2)))
     }
 

@@ -251,12 +251,16 @@ package final class World {
                 process.member.state.outcome(of: $0.request, by: $0.principal, command: $0.command)
             }
         }
+        coverage[.historiesJudged] += try clientHistory.judge()
         // A phase that was shortened by hand is not asked for as much.
         guard coverage[.commits] >= World.leastCommits || plan.safetyPhase < .seconds(20) else {
             throw Broken(
                 "EnoughHappened", [], "only \(coverage[.commits]) entries were committed, where \(World.leastCommits) are the least")
         }
     }
+
+    /// What the clients of this seed asked and were told so far.
+    package var clientHistory: ClientHistory { ClientHistory(clients) }
 
     private func heal() throws(Broken) {
         trace.say(now, "all faults end")
