@@ -14,7 +14,7 @@ CED_COMMIT := $(shell ops/commit)
 endif
 export CED_COMMIT
 
-.PHONY: help bootstrap build release demo test lint format simulate bench clean
+.PHONY: help bootstrap build release demo test lint format simulate mutants bench clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s "$$(printf '\t')"
@@ -48,6 +48,9 @@ ifdef SEED
 else
 	.build-release/release/ced-sim --from $(FROM) --seeds $(SEEDS) --workers $(JOBS)
 endif
+
+mutants: bootstrap ## break the code on purpose and see an invariant fire (ONLY=name, TABLE=docs/proof.md)
+	@ops/mutants $(if $(ONLY),--only $(ONLY)) $(if $(TABLE),--table $(TABLE))
 
 bench: release ## fail-over and first-run times, and quiet under load
 	@ops/bench/failover .build-release/release
