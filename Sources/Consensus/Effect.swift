@@ -13,6 +13,8 @@ package enum Role: Hashable, Sendable { case follower, preCandidate, candidate, 
 
 package enum StepDownReason: Hashable, Sendable {
     case higherTerm, lostQuorum, journalStalled, diskFull, transferred, lostElection
+    /// The configuration without it is committed.
+    case removed
 }
 
 /// What consensus wants done. The member adds effects of its own and hands all to the shell.
@@ -40,6 +42,10 @@ package enum ProposeFailure: Error, Hashable, Sendable {
     case tooLarge
     /// Too many entries wait for their commit, or the log has reached its limit.
     case logFull
+    /// Changes of the configuration only: another one is not committed yet, or no entry of this term is.
+    case changeUnderway
+    /// Changes of the configuration only: more than one voter would come or go.
+    case tooManyChanges
     /// Transfers only: this member is no other voter, so it cannot be handed the leadership.
     case cannotLead(MemberID)
 }

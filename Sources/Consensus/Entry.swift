@@ -10,10 +10,13 @@ package struct Entry: Hashable, Sendable {
     package let index: LogIndex
     package let term: Term
     package let payload: [UInt8]
-    package init(index: LogIndex, term: Term, payload: [UInt8]) {
+    /// Who the members are from here on; nil in most entries.
+    package let configuration: Configuration?
+    package init(index: LogIndex, term: Term, payload: [UInt8], configuration: Configuration? = nil) {
         self.index = index
         self.term = term
         self.payload = payload
+        self.configuration = configuration
     }
 }
 

@@ -6,7 +6,7 @@
 extension LeaseRaft {
     /// The next campaign: after `instant`, after everything that binds this member, and a little later by chance.
     mutating func scheduleCampaign(after instant: Instant) {
-        guard configuration.isVoter(id) else {
+        guard mayCampaign else {
             campaignAt = max(instant, promise.free)
             return
         }
@@ -14,7 +14,7 @@ extension LeaseRaft {
     }
 
     mutating func campaignIfAllowed(at now: Instant, into effects: inout [ConsensusEffect]) {
-        guard configuration.isVoter(id) else {
+        guard mayCampaign else {
             // A learner waits to be led; it only stops believing in a leader that it no longer hears.
             becomeFollower(of: nil, because: nil, at: now, into: &effects)
             campaignAt = LeaseRaft.never
@@ -45,7 +45,7 @@ extension LeaseRaft {
     private mutating func preCampaign(at now: Instant, into effects: inout [ConsensusEffect]) {
         failReads(into: &effects)
         var attempt = Campaign(term: term.next)
-        attempt.count(id, granted: true)
+        if configuration.isVoter(id) { attempt.count(id, granted: true) }
         state = .preCandidate(attempt)
         campaignAt = now + timing.electionRetry + generator.span(upTo: timing.electionJitter)
         announceRole(because: nil, into: &effects)
@@ -85,7 +85,7 @@ extension LeaseRaft {
     mutating func handleVoteRequest(
         _ request: VoteRequest, term asked: Term, from: MemberID, at now: Instant, into effects: inout [ConsensusEffect]
     ) {
-        guard configuration.isVoter(id), configuration.isVoter(from) else { return }
+        // Neither need be a voter by what stands in this log: the one who asks may know a newer configuration, and counts by it.
         if isBound(against: request, term: asked, at: now) {
             answerVote(request, term: asked, granted: false, to: from, into: &effects)
             return
@@ -145,7 +145,7 @@ extension LeaseRaft {
 
     /// A candidate's own vote counts once its ballot is on disk.
     mutating func countOwnVote(at now: Instant, into effects: inout [ConsensusEffect]) {
-        guard case .candidate(var attempt) = state, writes.isDurable(ballotWrite) else { return }
+        guard case .candidate(var attempt) = state, writes.isDurable(ballotWrite), configuration.isVoter(id) else { return }
         attempt.count(id, granted: true)
         state = .candidate(attempt)
         if attempt.granted.count >= configuration.quorum { becomeLeader(at: now, into: &effects) }
@@ -155,18 +155,20 @@ extension LeaseRaft {
         let next = log.lastIndex.next
         let peers = configuration.members.filter { $0 != id }
             .map { Progress(member: $0, isVoter: configuration.isVoter($0), next: next) }
-        state = .leader(LeaderState(peers: peers, firstIndex: next, nextHeartbeat: now + timing.heartbeat, quorumContact: now))
+        state = .leader(
+            LeaderState(
+                peers: peers, isVoter: configuration.isVoter(id), firstIndex: next, nextHeartbeat: now + timing.heartbeat,
+                quorumContact: now))
         failedCampaigns = 0
         announceRole(because: nil, into: &effects)
         // Nothing of an older term commits by counting (paper, section 5.4.2); this entry carries it along.
         _ = appendAsLeader([], at: now, into: &effects)
         // The entry was a heartbeat for everybody else already.
-        if configuration.voters.count == 1 { heartbeatRound(at: now, into: &effects) }
+        if !needsOthers { heartbeatRound(at: now, into: &effects) }
     }
 
     /// Whoever leads this term is followed. False if that cannot be: then the message is no leader's.
     mutating func follow(_ from: MemberID, at now: Instant, into effects: inout [ConsensusEffect]) -> Bool {
-        guard configuration.isVoter(from) else { return false }
         switch state {
         case .leader: return false
         case .follower(let following):

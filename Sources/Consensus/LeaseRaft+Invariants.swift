@@ -9,7 +9,7 @@ extension LeaseRaft {
 
     /// The first thing that is wrong with this member, in words; nil if all is well.
     package func invariantViolation() -> String? {
-        logViolation() ?? durabilityViolation() ?? promiseViolation() ?? roleViolation()
+        logViolation() ?? configurationViolation() ?? durabilityViolation() ?? promiseViolation() ?? roleViolation()
     }
 
     private func logViolation() -> String? {
@@ -23,6 +23,13 @@ extension LeaseRaft {
         if announcedCommit > min(commitIndex, writes.durableIndex) {
             return "entries up to \(announcedCommit) were handed out, committed \(commitIndex), durable \(writes.durableIndex)"
         }
+        return nil
+    }
+
+    private func configurationViolation() -> String? {
+        let newest = log.newestChange
+        if (newest?.index ?? .zero) != configurationIndex { return "the configuration of \(configurationIndex) is not the log's newest" }
+        if let newest, newest.configuration != configuration { return "the configuration is not what stands at \(newest.index)" }
         return nil
     }
 
@@ -71,20 +78,27 @@ extension LeaseRaft {
     }
 
     private func campaignViolation(_ attempt: Campaign) -> String? {
-        if !configuration.isVoter(id) { return "a learner campaigns" }
+        if !mayCampaign { return "a member campaigns that is no voter" }
         for voter in attempt.granted + attempt.refused where !configuration.isVoter(voter) { return "\(voter) answered and is no voter" }
         if attempt.granted.count >= configuration.quorum { return "a campaign is won and not over" }
         return nil
     }
 
     private func leaderViolation(_ leading: LeaderState) -> String? {
-        if !configuration.isVoter(id) || vote != id { return "a leader did not vote for itself in its term" }
+        if vote != id { return "a leader did not vote for itself in its term" }
+        if leading.isVoter != configuration.isVoter(id) { return "a leader does not know whether it votes" }
+        if !leading.isVoter, commitIndex >= configurationIndex { return "a member leads that is committed to be removed" }
+        if leading.peers.map(\.member) != configuration.members.filter({ $0 != id }) { return "a leader's peers are not the members" }
+        for peer in leading.peers where peer.isVoter != configuration.isVoter(peer.member) {
+            return "the leader does not know whether \(peer.member) votes"
+        }
         if writes.durableBallot != Ballot(term: term, vote: id) { return "a leader's ballot is not durable" }
         if log.term(at: leading.firstIndex) != term { return "a leader has no entry of its term" }
         if leading.isEstablished != (announcedCommit >= leading.firstIndex) {
             return "a leader is established without an entry of its term"
         }
-        if commitIndex >= leading.firstIndex {
+        // What was committed by the quorum of a former configuration need not be held by one of the newest yet.
+        if commitIndex >= max(leading.firstIndex, configurationIndex) {
             let held = leading.reachedByQuorum(configuration.quorum, own: writes.durableIndex) { $0.match }
             if held.map({ $0 < commitIndex }) ?? true { return "an entry is committed that no quorum holds" }
         }

@@ -13,7 +13,7 @@ extension LeaseRaft {
             becomeFollower(of: nil, because: .journalStalled, at: now, into: &effects)
             return
         }
-        if configuration.voters.count > 1, now >= leading.quorumContact + timing.promise {
+        if needsOthers, now >= leading.quorumContact + timing.promise {
             becomeFollower(of: nil, because: .lostQuorum, at: now, into: &effects)
             return
         }
@@ -25,7 +25,7 @@ extension LeaseRaft {
 
     func nextDeadline(of leading: LeaderState) -> Instant {
         var due = writes.stalls(after: timing.journalStall) ?? LeaseRaft.never
-        if configuration.voters.count > 1 { due = min(due, leading.quorumContact + timing.promise) }
+        if needsOthers { due = min(due, leading.quorumContact + timing.promise) }
         if let transfer = leading.transfer { due = min(due, transfer.deadline) }
         if leading.isSilent { return due }
         due = min(due, leading.nextHeartbeat)

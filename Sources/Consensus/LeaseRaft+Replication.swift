@@ -6,9 +6,15 @@ extension LeaseRaft {
     // MARK: The leader
 
     /// The own write and the followers' run side by side.
-    mutating func appendAsLeader(_ payload: [UInt8], at now: Instant, into effects: inout [ConsensusEffect]) -> LogIndex {
-        let entry = Entry(index: log.lastIndex.next, term: term, payload: payload)
+    mutating func appendAsLeader(
+        _ payload: [UInt8], changing change: Configuration? = nil, at now: Instant, into effects: inout [ConsensusEffect]
+    ) -> LogIndex {
+        let entry = Entry(index: log.lastIndex.next, term: term, payload: payload, configuration: change)
         log.append(entry)
+        if let change {
+            logChanged()
+            leading.change(to: change, leader: id, next: entry.index)
+        }
         _ = write(JournalWrite(entries: [entry]), at: now, into: &effects)
         pushToAll(at: now, into: &effects)
         return entry.index
@@ -89,11 +95,13 @@ extension LeaseRaft {
             var number: HeartbeatNumber?
             push(toPeerAt: position, as: &number, at: now, into: &effects)
         }
-        sendTimeoutNowIfReady(at: now, into: &effects)
+        // A leader that removed itself leads no more once that is committed.
+        if case .leader = state { sendTimeoutNowIfReady(at: now, into: &effects) }
     }
 
     mutating func ownWriteIsDurable(at now: Instant, into effects: inout [ConsensusEffect]) {
         commitWhatAQuorumHolds(at: now, into: &effects)
+        guard case .leader = state else { return }
         // The own promise may be what the lease of a sole voter waited for.
         quorumMayHaveAnswered(at: now, into: &effects)
     }
@@ -107,6 +115,10 @@ extension LeaseRaft {
         else { return false }
         advanceCommit(to: held, at: now, into: &effects)
         pushToAll(at: now, into: &effects)
+        if !leading.isVoter, commitIndex >= configurationIndex {
+            // The others know of it with what has just left; this member is no more than a former one.
+            becomeFollower(of: nil, because: .removed, at: now, into: &effects)
+        }
         return true
     }
 
@@ -151,6 +163,7 @@ extension LeaseRaft {
             log.truncate(from: first)
         }
         for entry in record.entries { log.append(entry) }
+        logChanged()
         _ = write(record, at: now, into: &effects)
     }
 

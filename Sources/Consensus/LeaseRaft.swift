@@ -8,7 +8,11 @@
 
 package struct LeaseRaft: Sendable {
     package let id: MemberID
-    package let configuration: Configuration
+    /// The newest in the log, committed or not; the initial one if there is none.
+    package private(set) var configuration: Configuration
+    /// Where it stands; zero for the initial one.
+    package private(set) var configurationIndex: LogIndex
+    private let initialConfiguration: Configuration
     package let timing: Timing
 
     /// Term and vote as this member acts by them; the journal follows, and messages that reveal them wait for it.
@@ -50,25 +54,28 @@ package struct LeaseRaft: Sendable {
     /// An instant that does not come.
     static let never = Instant(nanosecondsSinceBoot: .max)
 
-    /// `recovered` is what the journal gave back, `now` the first reading of the clock in this life. The seed must differ between members
+    /// A member need not stand in its configuration: it may be about to join, or removed. `configuration` is the initial one; `recovered` is what the journal gave back, `now` the first reading of the clock in this life. The seed must differ between members
     /// and between two starts of the same member.
     package init(id: MemberID, configuration: Configuration, recovered: Recovered, timing: Timing, seed: UInt64, now: Instant) {
-        precondition(configuration.isVoter(id) || configuration.learners.contains(id), "a member must stand in its own configuration")
         self.id = id
-        self.configuration = configuration
+        initialConfiguration = configuration
         self.timing = timing
         term = recovered.ballot.term
         vote = recovered.ballot.vote
         log = Log(recovered.entries)
+        self.configuration = log.newestChange?.configuration ?? configuration
+        configurationIndex = log.newestChange?.index ?? .zero
         precondition(log.lastTerm <= term, "the recovered log is ahead of the recovered term")
         writes = Writes(durableIndex: log.lastIndex, durableBallot: recovered.ballot, now: now)
-        let isSole = configuration.voters == [id]
-        promise = Promise(longest: recovered.longestPromise, mustWait: !isSole, now: now)
+        // Whoever has always been alone has promised nothing to anybody. One that is alone now may have promised another leader a moment ago.
+        let wasAlwaysSole =
+            configuration.voters == [id] && recovered.entries.allSatisfy { $0.configuration.map { $0.voters == [id] } ?? true }
+        promise = Promise(longest: recovered.longestPromise, mustWait: !wasAlwaysSole, now: now)
         generator = SeededGenerator(seed: seed)
         nextQuestion = generator.next()
         announced = Announced(role: .follower, term: term, leader: nil)
         campaignAt = LeaseRaft.never
-        if isSole { campaignAt = now } else if configuration.isVoter(id) { scheduleCampaign(after: now) }
+        if wasAlwaysSole { campaignAt = now } else if mayCampaign { scheduleCampaign(after: now) }
     }
 
     package var role: Role {
@@ -103,7 +110,8 @@ package struct LeaseRaft: Sendable {
     }
 
     package mutating func receive(_ message: Message, from: MemberID, at now: Instant, into effects: inout [ConsensusEffect]) {
-        guard from != id, configuration.isVoter(from) || configuration.learners.contains(from) else { return }
+        // Whoever speaks may be a member by an entry that is not here yet: only the shell turns strangers away.
+        guard from != id else { return }
         guard message.term <= LeaseRaft.lastTerm else { return }
         // A vote request is judged by the promise before anybody looks at its term.
         if case .voteRequest(let request) = message.body {
@@ -146,15 +154,22 @@ package struct LeaseRaft: Sendable {
     }
 
     /// Returns the index and term at which the entry will stand if it is committed.
+    ///
+    /// - Parameter change: who the members are from this entry on. One change at a time, none before an entry of the leader's own term is
+    ///   committed (without that, two leaders' changes could stand side by side: dissertation, section 4.1, and the note on it of 2015).
     package mutating func propose(
-        _ payload: [UInt8], at now: Instant, into effects: inout [ConsensusEffect]
+        _ payload: [UInt8], changing change: Configuration? = nil, at now: Instant, into effects: inout [ConsensusEffect]
     ) throws(ProposeFailure) -> (index: LogIndex, term: Term) {
         guard case .leader(let leading) = state else { throw .notLeader(leader) }
         if leading.transfer != nil { throw .transferring }
+        if let change {
+            guard leading.isEstablished, commitIndex >= configurationIndex else { throw .changeUnderway }
+            guard change.isOneChange(from: configuration) else { throw .tooManyChanges }
+        }
         if payload.count > Entry.payloadLimit { throw .tooLarge }
         let uncommitted = log.lastIndex.position - commitIndex.position
         if uncommitted >= Log.uncommittedLimit || log.lastIndex.position >= UInt64(Log.entryLimit) { throw .logFull }
-        let index = appendAsLeader(payload, at: now, into: &effects)
+        let index = appendAsLeader(payload, changing: change, at: now, into: &effects)
         return (index, term)
     }
 
@@ -266,6 +281,24 @@ package struct LeaseRaft: Sendable {
             yield &following
         }
     }
+
+    /// The log grew or was cut: the configuration is the newest in it.
+    mutating func logChanged() {
+        let newest = log.newestChange
+        guard newest?.index ?? .zero != configurationIndex || newest.map({ $0.configuration != configuration }) ?? false else { return }
+        configuration = newest?.configuration ?? initialConfiguration
+        configurationIndex = newest?.index ?? .zero
+    }
+
+    /// Whether this member may stand for election: as a voter; and as one that the newest configuration leaves out, for as long as that is not
+    /// known to be committed, because the others may lack the entry and then cannot elect anybody without it (dissertation, section 4.2.2).
+    var mayCampaign: Bool {
+        if configuration.isVoter(id) { return true }
+        return configurationIndex > commitIndex && (log.changeBeforeNewest ?? initialConfiguration).isVoter(id)
+    }
+
+    /// Whether anybody but this member is needed for a quorum.
+    var needsOthers: Bool { configuration.voters != [id] }
 
     mutating func write(_ record: JournalWrite, at now: Instant, into effects: inout [ConsensusEffect]) -> WriteID {
         let id = writes.add(record, logThrough: log.lastIndex, at: now)

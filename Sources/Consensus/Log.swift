@@ -14,12 +14,15 @@ struct Log: Sendable {
 
     /// `entries[i].index == i + 1`.
     private(set) var entries: [Entry]
+    /// The places of the entries that change the configuration, rising.
+    private(set) var changes: [LogIndex] = []
 
     init(_ entries: [Entry]) {
         for (offset, entry) in entries.enumerated() {
             precondition(entry.index.position == UInt64(offset) + 1, "the recovered log has a gap")
         }
         self.entries = entries
+        for entry in entries where entry.configuration != nil { changes.append(entry.index) }
     }
 
     var lastIndex: LogIndex { LogIndex(UInt64(entries.count)) }
@@ -32,6 +35,17 @@ struct Log: Sendable {
         return entries[Int(index.position) - 1].term
     }
 
+    /// The newest change of the configuration, committed or not; nil: there is none.
+    var newestChange: (index: LogIndex, configuration: Configuration)? {
+        guard let index = changes.last, let configuration = entries[Int(index.position) - 1].configuration else { return nil }
+        return (index, configuration)
+    }
+
+    /// The change before the newest; nil: there is none.
+    var changeBeforeNewest: Configuration? {
+        changes.count < 2 ? nil : entries[Int(changes[changes.count - 2].position) - 1].configuration
+    }
+
     /// Whether a log that ends like this is at least as up to date as this one (paper, section 5.4.1).
     func isNotAhead(ofLastIndex index: LogIndex, lastTerm term: Term) -> Bool {
         term > lastTerm || (term == lastTerm && index >= lastIndex)
@@ -41,12 +55,14 @@ struct Log: Sendable {
         precondition(entry.index == lastIndex.next, "an entry must stand right behind the last one")
         precondition(entry.term >= lastTerm, "terms never fall within a log")
         entries.append(entry)
+        if entry.configuration != nil { changes.append(entry.index) }
     }
 
     /// Removes `index` and everything behind it.
     mutating func truncate(from index: LogIndex) {
         precondition(index > .zero && index <= lastIndex, "there is nothing to truncate")
         entries.removeLast(entries.count - Int(index.position) + 1)
+        while let last = changes.last, last >= index { changes.removeLast() }
     }
 
     /// Entries `after` < index <= `through`.

@@ -29,7 +29,7 @@ struct Progress: Sendable {
     }
 
     let member: MemberID
-    let isVoter: Bool
+    var isVoter: Bool
     /// Durable there and equal to this leader's log. Never falls.
     private(set) var match = LogIndex.zero
     /// Where the next append begins; always above `match`.

@@ -41,6 +41,8 @@ struct Campaign: Sendable {
 struct LeaderState: Sendable {
     /// All other members, sorted.
     var peers: [Progress]
+    /// A leader that removes itself counts itself out at once, and leads until that is committed.
+    var isVoter: Bool
     /// The empty entry with which this term began. Once it is committed this leader may serve.
     let firstIndex: LogIndex
     var isEstablished = false
@@ -79,16 +81,30 @@ struct LeaderState: Sendable {
         return nil
     }
 
+    /// Takes the members as they are from now on; who stays keeps its progress.
+    mutating func change(to configuration: Configuration, leader: MemberID, next: LogIndex) {
+        isVoter = configuration.isVoter(leader)
+        let former = peers
+        peers = configuration.members.filter { $0 != leader }
+            .map { member in
+                guard var known = former.first(where: { $0.member == member }) else {
+                    return Progress(member: member, isVoter: configuration.isVoter(member), next: next)
+                }
+                known.isVoter = configuration.isVoter(member)
+                return known
+            }
+    }
+
     /// The greatest value that a quorum of the voters has reached, `own` being the leader's.
     func reachedByQuorum<Value: Comparable>(_ quorum: Int, own: Value, _ value: (Progress) -> Value) -> Value? {
         var best: Value?
         func consider(_ candidate: Value) {
             if let best, best >= candidate { return }
-            var count = own >= candidate ? 1 : 0
+            var count = isVoter && own >= candidate ? 1 : 0
             for peer in peers where peer.isVoter && value(peer) >= candidate { count += 1 }
             if count >= quorum { best = candidate }
         }
-        consider(own)
+        if isVoter { consider(own) }
         for peer in peers where peer.isVoter { consider(value(peer)) }
         return best
     }

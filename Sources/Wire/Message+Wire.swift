@@ -64,6 +64,10 @@ extension ProtoAppend {
             var proto = ProtoEntry()
             proto.term = entry.term.number
             proto.payload = field(entry.payload)
+            if let configuration = entry.configuration {
+                proto.configuration.voters = configuration.voters.map(\.name)
+                proto.configuration.learners = configuration.learners.map(\.name)
+            }
             return proto
         }
     }
@@ -106,6 +110,17 @@ extension Heartbeat {
     }
 }
 
+extension Configuration {
+    init(_ proto: ProtoConfiguration) throws(WireFailure) {
+        var voters: [MemberID] = []
+        var learners: [MemberID] = []
+        guard proto.voters.count <= 5, proto.learners.count <= Configuration.learnerLimit else { throw .malformed("configuration") }
+        for name in proto.voters { voters.append(try MemberID(checking: name)) }
+        for name in proto.learners { learners.append(try MemberID(checking: name)) }
+        self = try required(Configuration(voters: voters, learners: learners), "configuration")
+    }
+}
+
 extension Append {
     init(_ proto: ProtoAppend) throws(WireFailure) {
         guard proto.entries.count <= WireLimit.entries else { throw .malformed("append of \(proto.entries.count) entries") }
@@ -116,7 +131,10 @@ extension Append {
         for entry in proto.entries {
             guard entry.payload.count <= Entry.payloadLimit else { throw .malformed("entry of \(entry.payload.count) bytes") }
             index = index.next
-            entries.append(Entry(index: index, term: try Term(checking: entry.term), payload: bytes(entry.payload)))
+            entries.append(
+                Entry(
+                    index: index, term: try Term(checking: entry.term), payload: bytes(entry.payload),
+                    configuration: entry.hasConfiguration ? try Configuration(entry.configuration) : nil))
         }
         self.init(
             heartbeat: try Heartbeat(number: proto.number, promiseNanoseconds: proto.promiseNanoseconds, commit: proto.commit),

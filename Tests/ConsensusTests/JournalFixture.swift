@@ -32,7 +32,9 @@ enum JournalFixture {
         indices.map { index in
             var payload = [UInt8](repeating: 0, count: payloadBytes)
             if payloadBytes > 0 { payload[payloadBytes / 2] = UInt8(truncatingIfNeeded: index) }
-            return Entry(index: LogIndex(index), term: Term(term), payload: payload)
+            // Some change the members.
+            let configuration = index % 5 == 0 ? genesis.configuration : nil
+            return Entry(index: LogIndex(index), term: Term(term), payload: payload, configuration: configuration)
         }
     }
 

@@ -73,11 +73,12 @@ struct RaftCluster {
     /// The log that was committed anywhere.
     private(set) var committed: [Entry] = []
 
-    init(voters: [MemberID], learners: [MemberID] = [], timing: Timing = Timing(), seed: UInt64 = 1) {
+    /// - Parameter outsiders: members that run and stand in no configuration yet.
+    init(voters: [MemberID], learners: [MemberID] = [], outsiders: [MemberID] = [], timing: Timing = Timing(), seed: UInt64 = 1) {
         configuration = Configuration(voters: voters, learners: learners)!
         self.timing = timing
         self.seed = seed
-        ids = configuration.members
+        ids = configuration.members + outsiders
         for id in ids {
             let raft = LeaseRaft(
                 id: id, configuration: configuration, recovered: .nothing, timing: timing, seed: RaftCluster.seed(seed, id, 0), now: now)
@@ -127,6 +128,12 @@ struct RaftCluster {
     @discardableResult
     mutating func propose(_ text: String, at id: MemberID) throws -> LogIndex {
         try step(id) { try $0.propose(Array(text.utf8), at: $1, into: &$2).index }
+    }
+
+    @discardableResult
+    mutating func change(to voters: [MemberID], learners: [MemberID] = [], at id: MemberID) throws -> LogIndex {
+        let configuration = Configuration(voters: voters, learners: learners)!
+        return try step(id) { try $0.propose([], changing: configuration, at: $1, into: &$2).index }
     }
 
     mutating func transfer(from: MemberID, to: MemberID) throws {

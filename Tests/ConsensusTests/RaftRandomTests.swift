@@ -16,6 +16,8 @@ struct RaftRandomTests {
         var transfers = 0
         var crashes: UInt64 = 0
         var reads = 0
+        var changes = 0
+        var removedLeaders = 0
     }
 
     @Test("one leader a term, one log, one lease, nothing committed is lost", arguments: [1...10, 11...20, 21...30, 31...40])
@@ -32,12 +34,38 @@ struct RaftRandomTests {
         #expect(tally.reads > 100)
     }
 
-    private func run(_ seed: UInt64, _ tally: inout Tally) throws {
+    @Test("the same while members come and go", arguments: [1...10, 11...20, 21...30, 31...40])
+    func holdsWithChanges(seeds: ClosedRange<UInt64>) throws {
+        var tally = Tally()
+        for seed in seeds {
+            do { try run(seed, changingMembers: true, &tally) } catch { throw Failure("seed \(seed): \(error)") }
+        }
+        #expect(tally.committed > 500)
+        #expect(tally.changes > 100)
+        #expect(tally.removedLeaders > 3)
+        #expect(tally.established > 50)
+        #expect(tally.crashes > 100)
+        #expect(tally.reads > 100)
+    }
+
+    /// Another member or one fewer, a learner made a voter or a voter a learner.
+    private func change(of current: Configuration, among ids: [MemberID], _ random: inout SeededGenerator) -> Configuration? {
+        let id = ids[Int(random.below(UInt64(ids.count)))]
+        let (voters, learners) = (current.voters.filter { $0 != id }, current.learners.filter { $0 != id })
+        if current.isVoter(id) { return Configuration(voters: voters, learners: random.below(3) == 0 ? learners + [id] : learners) }
+        let isLearner = current.learners.contains(id)
+        return Configuration(
+            voters: isLearner || random.below(4) == 0 ? voters + [id] : voters,
+            learners: isLearner || random.below(4) != 0 ? learners : learners + [id])
+    }
+
+    private func run(_ seed: UInt64, changingMembers: Bool = false, _ tally: inout Tally) throws {
         var random = SeededGenerator(seed: seed)
         let names = [a, b, c, d, e]
         let voters = Array(names.prefix(1 + Int(random.below(5))))
         let learners = voters.count < 5 && random.below(3) == 0 ? [names[voters.count]] : []
-        var cluster = RaftCluster(voters: voters, learners: learners, seed: seed)
+        let outsiders = changingMembers ? names.filter { !voters.contains($0) && !learners.contains($0) } : []
+        var cluster = RaftCluster(voters: voters, learners: learners, outsiders: outsiders, seed: seed)
         for id in cluster.ids {
             // The bound, its opposite, or anything between; set before the first reading matters.
             cluster[id].clockRate = [900, 1000, 1100, 900 + random.below(201)][Int(random.below(4))]
@@ -59,6 +87,13 @@ struct RaftRandomTests {
             case 78..<86:
                 guard let leader = cluster.leader else { continue }
                 do {
+                    if changingMembers, random.below(4) == 0,
+                        let change = change(of: cluster[leader].raft.configuration, among: cluster.ids, &random)
+                    {
+                        try cluster.change(to: change.voters, learners: change.learners, at: leader)
+                        tally.changes += 1
+                        continue
+                    }
                     try cluster.propose("\(proposed)", at: leader)
                     proposed += 1
                 } catch is ProposeFailure { continue }
@@ -90,12 +125,15 @@ struct RaftRandomTests {
         guard let leader = cluster.leader else { throw Failure("nobody leads after all has healed") }
         let index = try cluster.propose("the last", at: leader)
         try cluster.settle()
-        for node in cluster.nodes where node.applied.last?.index != index { throw Failure("a member did not catch up") }
+        for id in cluster[leader].raft.configuration.members where cluster[id].applied.last?.index != index {
+            throw Failure("\(id) did not catch up")
+        }
         try cluster.checkLogMatching()
         tally.committed += cluster.committed.count
         for node in cluster.nodes {
             tally.established += node.established.count
             tally.lostLeaders += node.steppedDown.count
+            tally.removedLeaders += node.steppedDown.count { $0 == .removed }
             tally.transfers += node.steppedDown.count { $0 == .transferred }
             tally.crashes += node.starts
             tally.reads += node.reads.count { $0.index != nil }

@@ -86,6 +86,11 @@ struct ValueGenerator {
         }
     }
 
+    mutating func configuration() -> Configuration {
+        let names = ["a", "b", "c", "d", "e", "f", "g"].map { MemberID($0)! }
+        let voters = 1 + random.below(5)
+        return Configuration(voters: Array(names[..<Int(voters)]), learners: flip() ? [names[6]] : [])!
+    }
     mutating func agentKey() -> AgentKey { AgentKey(name: agentName(), pairing: reqid()) }
     mutating func tags() -> AgentTags {
         pick([.none, AgentTags([AgentTag(key: "env", value: ""), AgentTag(key: "röle", value: String(repeating: "v", count: 256))])!])
@@ -139,7 +144,7 @@ struct ValueGenerator {
             var next = previous
             let entries = (0..<random.below(70)).map { _ in
                 next = next.next
-                return Entry(index: next, term: term(), payload: bytes())
+                return Entry(index: next, term: term(), payload: bytes(), configuration: random.below(8) == 0 ? configuration() : nil)
             }
             body = .append(Append(heartbeat: heartbeat(), previousIndex: previous, previousTerm: term(), entries: entries))
         case 3:

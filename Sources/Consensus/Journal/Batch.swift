@@ -11,6 +11,8 @@ enum RecordKind: UInt32, Sendable {
     case truncateFrom = 4
     /// The journal goes on in the next segment.
     case seal = 5
+    /// An entry that changes the configuration.
+    case change = 6
 }
 
 /// A record's frame.
@@ -27,7 +29,15 @@ enum Record {
     static func padded(_ length: Int) -> Int { (length + 7) & ~7 }
     static func streamBytes(payload length: Int) -> Int { headerBytes + padded(length) }
 
-    static func payloadBytes(_ entry: Entry) -> Int { 16 + entry.payload.count }
+    static func payloadBytes(_ entry: Entry) -> Int {
+        16 + (entry.configuration.map { encode($0).count } ?? 0) + entry.payload.count
+    }
+    /// In front of the entry's payload.
+    static func encode(_ configuration: Configuration) -> [UInt8] {
+        var writer = LittleEndianWriter()
+        configuration.put(into: &writer)
+        return writer.bytes
+    }
     static func payloadBytes(_ ballot: Ballot) -> Int { 8 + (ballot.vote?.name.utf8.count ?? 0) }
 
     /// The record bytes of a whole write.
@@ -85,6 +95,13 @@ struct Batch: Sendable {
     }
 
     mutating func put(_ entry: Entry) {
+        if let configuration = entry.configuration {
+            let payload = Record.encode(configuration) + entry.payload
+            payload.withUnsafeBytes { payload in
+                frame(.change, length: Record.payloadBytes(entry), entry.index.position, entry.term.number, bytes: payload)
+            }
+            return
+        }
         entry.payload.withUnsafeBytes { payload in
             frame(.entry, length: Record.payloadBytes(entry), entry.index.position, entry.term.number, bytes: payload)
         }

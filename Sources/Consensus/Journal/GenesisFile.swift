@@ -9,10 +9,7 @@ enum GenesisFile {
     static func encode(_ genesis: Genesis) -> [UInt8] {
         var body = LittleEndianWriter()
         body.put(genesis.member.name)
-        for members in [genesis.configuration.voters, genesis.configuration.learners] {
-            body.put(UInt32(members.count))
-            for member in members { body.put(member.name) }
-        }
+        genesis.configuration.put(into: &body)
         body.put(genesis.payload)
         body.pad()
         var file = LittleEndianWriter()
@@ -48,22 +45,10 @@ enum GenesisFile {
         let end = bytes.count - 8
         guard Array(bytes[end...]) == checksum(Array(bytes[..<end])) else { throw damaged(0, "it does not read back as it was written") }
 
-        func takeMember() throws(JournalRefusal) -> MemberID {
-            guard let name = reader.takeString(), let member = MemberID(String(decoding: name, as: UTF8.self)) else {
-                throw damaged(24, "it holds no valid member id where there should be one")
-            }
-            return member
+        guard let name = reader.takeString(), let member = MemberID(String(decoding: name, as: UTF8.self)) else {
+            throw damaged(24, "it holds no valid member id where there should be one")
         }
-        func takeMembers() throws(JournalRefusal) -> [MemberID] {
-            guard let count = reader.takeUInt32() else { throw damaged(24, "it ends within its configuration") }
-            var members: [MemberID] = []
-            for _ in 0..<count { members.append(try takeMember()) }
-            return members
-        }
-        let member = try takeMember()
-        let voters = try takeMembers()
-        let learners = try takeMembers()
-        guard let configuration = Configuration(voters: voters, learners: learners) else {
+        guard let configuration = Configuration(takenFrom: &reader) else {
             throw damaged(24, "its configuration is not one to five voters, each named once")
         }
         guard let payload = reader.takeString() else { throw damaged(24, "it ends within its payload") }

@@ -125,6 +125,12 @@ struct RecordReader {
         case .entry:
             guard let term = reader.takeUInt64() else { throw Damage(reason: "a record is too short for its kind") }
             return .entry(Entry(index: LogIndex(word), term: Term(term), payload: Array(reader.takeRest())))
+        case .change:
+            guard let term = reader.takeUInt64(), let configuration = Configuration(takenFrom: &reader) else {
+                throw Damage(reason: "an entry changes the members into something that they cannot be")
+            }
+            return .entry(
+                Entry(index: LogIndex(word), term: Term(term), payload: Array(reader.takeRest()), configuration: configuration))
         case .ballot:
             let name = reader.takeRest()
             if name.isEmpty { return .ballot(Ballot(term: Term(word), vote: nil)) }
