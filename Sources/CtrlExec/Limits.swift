@@ -26,6 +26,8 @@ package enum Limits {
     package static let parallelHosts = 64
     /// Requests that the API answers at once (14.1, `api_max_children`).
     package static let apiRequests = 64
+    /// How long a member without a leader goes on with work on agents.
+    package static let isolationSeconds: UInt64 = 3_600
     /// Connections that an agent handles at once (9.3, `max_children`).
     package static let agentConnections = 256
     /// Addresses in an agent's rate limiter (9.4).

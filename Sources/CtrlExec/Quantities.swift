@@ -13,6 +13,21 @@ package enum Quantity {
         }
     }
 
+    /// Whole seconds of `90s`, `5m`, `12h`, `30d`; nil for anything else, or more than `limit` seconds.
+    package static func seconds(of text: String, atMost limit: Int64) -> Int64? {
+        guard let unit = text.utf8.last, let number = Int64(text.dropLast()), number >= 0, number <= limit else { return nil }
+        let factor: Int64
+        switch unit {
+        case UInt8(ascii: "s"): factor = 1
+        case UInt8(ascii: "m"): factor = 60
+        case UInt8(ascii: "h"): factor = 3_600
+        case UInt8(ascii: "d"): factor = 86_400
+        default: return nil
+        }
+        let (seconds, overflow) = number.multipliedReportingOverflow(by: factor)
+        return !overflow && seconds <= limit ? seconds : nil
+    }
+
     /// `312 MiB`, `1.5 GiB`, `12 GiB`.
     package static func size(bytes: UInt64) -> String {
         let units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]

@@ -69,22 +69,29 @@ struct Client {
     // MARK: The three kinds of call
 
     /// A read of the cluster's state: any member will do, and asking twice does no harm. Says on standard error how old a stale one is.
+    ///
+    /// - Parameter options: nil: the command offers no choice.
     func read(_ path: String, _ options: ReadOptions? = nil) async throws(ClientFailure) -> JSONValue {
-        let consistency = options?.consistency ?? .linearizable
-        let wanted: [HTTPHeader] = consistency == .linearizable ? [] : [(name: "X-Ced-Consistency", value: consistency.rawValue)]
+        let wanted = options?.consistency ?? .linearizable
+        let consistency = wanted == .linearizable ? [] : [(name: "X-Ced-Consistency", value: wanted.rawValue)]
         var attempts = Attempts(seconds: timeoutSeconds, doors: doors.count)
         while true {
             for door in doors {
-                switch await ask(door, "GET", path, nil, headers: [attempts.header] + wanted, seconds: attempts.secondsForOne) {
-                case .answer(let status, let answer, _) where isPassing(status, answer): attempts.unavailable(door.name, answer)
-                case .answer(let status, let answer, let reply):
-                    let answer = try accepted(status, answer)
-                    if consistency == .stale { Output.note(age(of: reply, from: door).note) }
-                    return answer
+                switch await ask(door, "GET", path, nil, headers: [attempts.header] + consistency, seconds: attempts.secondsForOne) {
+                case .answer(let status, let answer) where isPassing(status, answer): attempts.unavailable(door.name, answer)
+                case .answer(let status, let answer):
+                    let accepted = try accepted(status, answer)
+                    // The warning that it has no leader says as much.
+                    if wanted == .stale, answer.isolation == nil { Output.note(answer.age.note) }
+                    return accepted
                 case .failed(let failure): attempts.failed(door.name, failure)
                 }
             }
-            guard await attempts.again() else { throw attempts.failure(isSocket: isSocket) }
+            guard await attempts.again() else {
+                let failure = attempts.failure(isSocket: isSocket)
+                guard options != nil, wanted != .stale, failure.code == .noLeaderInTime else { throw failure }
+                throw ClientFailure(failure.code, failure.description + "; --consistency stale shows what a member without a leader has")
+            }
         }
     }
 
@@ -109,8 +116,8 @@ struct Client {
                 let patience = givenTimeoutSeconds.map { _ in attempts.secondsLeft } ?? 3_600
                 switch await ask(door, method, path, body, headers: [], seconds: patience, connectSeconds: attempts.secondsForOne) {
                 // The member says so before it dials anybody.
-                case .answer(let status, let answer, _) where isPassing(status, answer): attempts.unavailable(door.name, answer)
-                case .answer(let status, let answer, _): return try accepted(status, answer)
+                case .answer(let status, let answer) where isPassing(status, answer): attempts.unavailable(door.name, answer)
+                case .answer(let status, let answer): return try accepted(status, answer)
                 case .failed(let failure) where failure.requestSent && !isRepeatable:
                     throw ClientFailure(.failed, "outcome unknown: \(door.name): \(failure.description); \(unknown)")
                 case .failed(let failure): attempts.failed(door.name, failure)
@@ -133,12 +140,12 @@ struct Client {
             for door in doors {
                 let headers = [attempts.header, (name: "Idempotency-Key", value: id)]
                 switch await ask(door, method, path, body, headers: headers, seconds: attempts.secondsForOne) {
-                case .answer(let status, let answer, _) where isPassing(status, answer): attempts.unavailable(door.name, answer)
+                case .answer(let status, let answer) where isPassing(status, answer): attempts.unavailable(door.name, answer)
                 // No decision of the log: an earlier attempt may have brought one about.
-                case .answer(let status, let answer, _) where attempts.mayHaveHappened && (status == 429 || status >= 500):
+                case .answer(let status, let answer) where attempts.mayHaveHappened && (status == 429 || status >= 500):
                     attempts.unavailable(door.name, answer)
                     throw Self.unknown(attempts.failure(isSocket: isSocket), code: .failed, id)
-                case .answer(let status, let answer, _): return try accepted(status, answer)
+                case .answer(let status, let answer): return try accepted(status, answer)
                 case .failed(let failure): attempts.failed(door.name, failure)
                 }
                 if !isProtected, attempts.mayHaveHappened {
@@ -182,7 +189,7 @@ struct Client {
     // MARK: One attempt
 
     private enum Result {
-        case answer(Int, JSONValue, headers: [HTTPHeader])
+        case answer(Int, Answer)
         case failed(ExchangeFailure)
     }
 
@@ -203,29 +210,28 @@ struct Client {
         do throws(ExchangeFailure) {
             let reply = try await client.exchange(
                 OutgoingRequest(method: method, path: path, headers: headers, body: body?.bytes), with: door.endpoint)
-            return .answer(reply.status, JSONValue(bytes: reply.body) ?? .object([]), headers: reply.headers)
+            return .answer(
+                reply.status,
+                Answer(body: JSONValue(bytes: reply.body) ?? .object([]), isolation: IsolationNotice(reply), age: ReadAge(reply)))
         } catch {
             return .failed(error)
         }
     }
 
-    private func age(of headers: [HTTPHeader], from door: Door) -> ReadAge {
-        func value(_ name: String) -> String? { headers.last { $0.name.lowercased() == name }?.value }
-        return ReadAge(
-            member: value("x-ced-member") ?? door.name, milliseconds: value("x-ced-age-ms").flatMap { UInt64($0) },
-            appliedIndex: value("x-ced-applied-index") ?? "unknown")
-    }
-
     /// Another member, or the same one a little later, may say otherwise.
-    private func isPassing(_ status: Int, _ answer: JSONValue) -> Bool {
-        switch (status, answer.text("error")) {
-        case (503, "no leader"), (503, "not ready"), (503, "not finished yet"), (429, "overloaded"): true
+    private func isPassing(_ status: Int, _ answer: Answer) -> Bool {
+        switch (status, answer.body.text("error")) {
+        case (503, "no leader"), (503, "not ready"), (503, "isolated"), (503, "not finished yet"), (429, "overloaded"): true
         default: false
         }
     }
 
-    private func accepted(_ status: Int, _ answer: JSONValue) throws(ClientFailure) -> JSONValue {
-        if (200...299).contains(status) { return answer }
+    private func accepted(_ status: Int, _ given: Answer) throws(ClientFailure) -> JSONValue {
+        let answer = given.body
+        if (200...299).contains(status) {
+            given.isolation?.warn()
+            return answer
+        }
         let error = answer["error"]?.scalarText ?? "the member answered \(status)"
         let detail = answer["detail"]?.scalarText
         // Of these two the detail says it all.
@@ -242,6 +248,13 @@ struct Client {
             }
         throw ClientFailure(code, text, answer: answer)
     }
+}
+
+/// What a member said, and whether it was without a leader when it did.
+private struct Answer {
+    let body: JSONValue
+    let isolation: IsolationNotice?
+    let age: ReadAge
 }
 
 /// The clock and the memory of one call over several members.
@@ -283,13 +296,14 @@ private struct Attempts {
     }
 
     /// 503 and its like.
-    mutating func unavailable(_ name: String, _ answer: JSONValue) {
+    mutating func unavailable(_ name: String, _ given: Answer) {
+        let answer = given.body
         wasReached = true
         isRefusedEverywhere = false
         let error = answer["error"]?.scalarText ?? "unavailable"
-        // A member that is not ready, or has too many callers waiting, has passed nothing on.
-        if error != "not ready", error != "overloaded" { mayHaveHappened = true }
-        note("\(name): \(error)")
+        // A member that is not ready, was alone for too long, or has too many callers waiting, has passed nothing on.
+        if !["not ready", "isolated", "overloaded"].contains(error) { mayHaveHappened = true }
+        note("\(name): \(error == "isolated" ? answer.text("detail") : error)")
     }
 
     private mutating func note(_ reason: String) {

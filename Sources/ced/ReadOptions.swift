@@ -4,6 +4,7 @@
 
 import ArgumentParser
 import CtrlExec
+import Transport
 
 /// Options of commands that only read the cluster's state.
 struct ReadOptions: ParsableArguments {
@@ -25,6 +26,12 @@ struct ReadAge: Hashable, Sendable {
     /// Since it last heard from a leader; nil: not since it started.
     let milliseconds: UInt64?
     let appliedIndex: String
+
+    init(_ reply: HTTPReply) {
+        member = reply.header("X-Ced-Member") ?? "unknown"
+        milliseconds = reply.header("X-Ced-Age-Ms").flatMap { UInt64($0) }
+        appliedIndex = reply.header("X-Ced-Applied-Index") ?? "unknown"
+    }
 
     var note: String {
         guard let milliseconds else { return "stale: member \(member) has not heard from a leader since it started" }

@@ -111,19 +111,8 @@ struct RotateCertCommand: AsyncParsableCommand {
     }
 }
 
-/// Whole seconds of `90s`, `5m`, `12h`, `30d`; nil for anything else, or more than ten years.
-func overlapSeconds(_ text: String) -> Int64? {
-    guard let unit = text.utf8.last, let number = Int64(text.dropLast()), number >= 0, number <= 315_360_000 else { return nil }
-    let seconds: Int64
-    switch unit {
-    case UInt8(ascii: "s"): seconds = number
-    case UInt8(ascii: "m"): seconds = number * 60
-    case UInt8(ascii: "h"): seconds = number * 3_600
-    case UInt8(ascii: "d"): seconds = number * 86_400
-    default: return nil
-    }
-    return seconds <= 315_360_000 ? seconds : nil
-}
+/// Whole seconds; nil for what is none, or more than ten years.
+func overlapSeconds(_ text: String) -> Int64? { Quantity.seconds(of: text, atMost: 315_360_000) }
 
 func isNothing(_ value: JSONValue?) -> Bool { (value ?? .null) == .null }
 

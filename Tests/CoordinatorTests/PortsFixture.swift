@@ -73,6 +73,7 @@ actor SmallFront: MemberFront {
     private var waiting: [Reqid: CheckedContinuation<PairingDecision?, Never>] = [:]
     private var hasLeader = true
     private var isReady = true
+    private var contactMilliseconds: UInt64 = 3
     private(set) var performed: [ExclusiveOperation] = []
 
     init(_ pki: SmallPKI) throws {
@@ -101,6 +102,9 @@ actor SmallFront: MemberFront {
     func loseLeader() { hasLeader = false }
     func regainLeader() { hasLeader = true }
     func becomeUnready() { isReady = false }
+    /// Without a leader for so long.
+    func isolate(milliseconds: UInt64) { (hasLeader, isReady, contactMilliseconds) = (false, false, milliseconds) }
+    func rejoin() { (hasLeader, isReady, contactMilliseconds) = (true, true, 3) }
     func pass(milliseconds more: UInt64) {
         milliseconds += more
         apply(.expire, by: .leader, nil)
@@ -202,7 +206,7 @@ actor SmallFront: MemberFront {
         MemberGlance(
             member: state.genesis.members[0].id, leader: hasLeader ? state.genesis.members[0].id : nil, term: Term(3),
             holdsLease: hasLeader,
-            isReady: isReady, leaderContactMilliseconds: 3)
+            isReady: isReady, leaderContactMilliseconds: contactMilliseconds)
     }
 
     func decision(of reqid: Reqid) async -> PairingDecision? {

@@ -11,6 +11,7 @@ import DispatcherState
 import Logging
 import PKI
 import Platform
+import Transport
 
 /// A request whose caller the transport has verified.
 package struct PortRequest: Sendable {
@@ -80,6 +81,7 @@ package struct PortFront: Sendable {
     let group: @Sendable () -> UInt32?
     let version: String
     let served: ServedOnce
+    let isolationLimit: IsolationLimit
     let hooks: HooksInForce
     let runs: RunBook
     /// Requests on 7445, health apart, that are being answered.
@@ -88,8 +90,10 @@ package struct PortFront: Sendable {
 
     package init(
         member: any MemberFront, agents: AgentCaller, cluster: ClusterID, owner: UInt32, group: @escaping @Sendable () -> UInt32? = { nil },
-        version: String, hooks: HooksInForce, runs: RunBook, apiRequests: Int, logger: Logger
+        version: String, hooks: HooksInForce, runs: RunBook, apiRequests: Int,
+        isolationLimit: IsolationLimit, logger: Logger
     ) {
+        self.isolationLimit = isolationLimit
         self.hooks = hooks
         self.runs = runs
         apiSlots = Slots(limit: apiRequests)
@@ -109,7 +113,7 @@ package struct PortFront: Sendable {
             let glance = await member.glance()
             if glance.isReady { served.mark() }
             var response = health(route.endpoint, glance: glance)
-            response.headers += Self.headers(glance)
+            response.headers += Self.headers(glance) + (isolation(glance)?.headers(now: wallClockSeconds()) ?? [])
             return response
         }
         let glance = await member.glance()
@@ -122,9 +126,15 @@ package struct PortFront: Sendable {
             // Reads may be polled.
             logger.log(request.method == "GET" && response.status < 400 ? .debug : .info, line)
         }
-        response.headers += Self.headers(await member.glance())
+        let after = await member.glance()
+        // Work on agents was done from the registry as it was when it began; everything else is judged by how the member is now.
+        let isAgentWork = request.method == "POST" && Routes.find(method: "POST", path: request.path, on: port)?.route.kind == .shared
+        let isolation = isolation(after) ?? (isAgentWork && response.status < 400 ? isolation(glance) : nil)
+        response.headers += Self.headers(after) + (isolation?.headers(now: wallClockSeconds()) ?? [])
         return response
     }
+
+    private func isolation(_ glance: MemberGlance) -> Isolation? { Isolation(glance, hasServed: served.isMarked) }
 
     static func headers(_ glance: MemberGlance) -> [PortResponse.Header] {
         [
@@ -170,9 +180,16 @@ package struct PortFront: Sendable {
             case .health: return health(route.endpoint, glance: glance)
             case .shared:
                 // A member that restarted serves nothing before it has applied up to a leader's commit. One that was ready once and is
-                // cut off goes on; the limit on how long (`isolation_limit`, `X-Ced-Isolated`) belongs here.
+                // cut off goes on, for a while. How the cluster is, it says all the same.
                 guard served.isMarked || route.endpoint == .status else {
                     return .failure(503, "not ready", detail: "member \(glance.member) has not yet heard from a leader since it started")
+                }
+                if route.endpoint != .status, let isolation = isolation(glance), isolationLimit.isPassed(by: isolation) {
+                    return .failure(
+                        503, "isolated",
+                        detail: "member \(glance.member) has had no leader for longer than its isolation_limit of "
+                            + "\(Quantity.span(seconds: Int64(clamping: isolationLimit.seconds))): ask another member, and see why this one "
+                            + "reaches no other (ced cluster status)")
                 }
                 return try await shared(route.endpoint, parameter: parameter, request, on: port)
             case .exclusive:

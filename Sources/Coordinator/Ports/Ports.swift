@@ -10,6 +10,7 @@ import Glibc
 import Logging
 import NIOCore
 import PKI
+import Platform
 import Synchronization
 import Transport
 import Wire
@@ -26,14 +27,17 @@ package struct PortsConfiguration: Sendable {
     package var apiIdentity: TLSIdentity?
     /// Requests on 7445 that are answered at one time (`api_max_children`).
     package var apiRequests: Int
+    /// How long work on agents goes on without a leader (`isolation_limit`).
+    package var isolationLimitSeconds: UInt64
     /// The uid as which the member runs.
     package var owner: UInt32
 
     package init(
         operations: ListenAddress, pairing: ListenAddress, api: ListenAddress, controlSocket: ListenAddress,
         agentLink: AgentLinkConfiguration, version: String, hooks: HookPolicy = HookPolicy(), apiIdentity: TLSIdentity? = nil,
-        apiRequests: Int = Limits.apiRequests, owner: UInt32 = getuid()
+        apiRequests: Int = Limits.apiRequests, isolationLimitSeconds: UInt64 = Limits.isolationSeconds, owner: UInt32 = getuid()
     ) {
+        self.isolationLimitSeconds = isolationLimitSeconds
         self.hooks = hooks
         self.apiIdentity = apiIdentity
         self.apiRequests = apiRequests
@@ -56,12 +60,14 @@ package final class Ports: Sendable {
     package let agents: AgentCaller
     /// What the auth hook is, and what holds without one; may change while the ports are open.
     package let hooks: HooksInForce
+    package let isolationLimit: IsolationLimit
     private let watch: Task<Void, Never>
 
     private init(
         operations: HTTPListener, pairing: HTTPListener, api: HTTPListener, controlSocket: HTTPListener, agents: AgentCaller,
-        hooks: HooksInForce, watch: Task<Void, Never>
+        hooks: HooksInForce, isolationLimit: IsolationLimit, watch: Task<Void, Never>
     ) {
+        self.isolationLimit = isolationLimit
         self.hooks = hooks
         self.agents = agents
         self.operations = operations
@@ -95,10 +101,11 @@ package final class Ports: Sendable {
                 configuration: configuration.agentLink, fleetRoots: fleetRoots, group: group,
                 isRevoked: { revocations.contains($0) }, identity: { serial in try front.dispatcherIdentity(serial) }))
         let hooks = HooksInForce(configuration.hooks)
+        let isolationLimit = IsolationLimit(seconds: configuration.isolationLimitSeconds)
         let portFront = PortFront(
             member: front, agents: agents, cluster: state.genesis.cluster, owner: configuration.owner,
             group: { [path = configuration.controlSocket.socketPath] in groupThatMayWrite(path) }, version: configuration.version,
-            hooks: hooks, runs: runs, apiRequests: configuration.apiRequests, logger: logger)
+            hooks: hooks, runs: runs, apiRequests: configuration.apiRequests, isolationLimit: isolationLimit, logger: logger)
         let presented = PresentedIdentity(state)
         let pairingPort = PairingPort(member: front, logger: logger)
 
@@ -137,14 +144,22 @@ package final class Ports: Sendable {
         revocations.onChange { operations.recheckPeers() }
         let watch = Task {
             // Notes once that the member was ready, and follows the identity that 7444 presents. Ends when it is cancelled.
+            var isolationWatch = IsolationWatch()
             while !Task.isCancelled {
-                if await front.glance().isReady { portFront.served.mark() }
+                let glance = await front.glance()
+                if glance.isReady { portFront.served.mark() }
+                let isolation = Isolation(glance, hasServed: portFront.served.isMarked)
+                let isPastLimit = isolation.map { isolationLimit.isPassed(by: $0) } ?? false
+                if let change = isolationWatch.look(isolation, isPastLimit: isPastLimit) {
+                    logger.log(.warning, change.line(limitSeconds: isolationLimit.seconds))
+                }
                 presented.update(await front.appliedState())
                 do { try await Task.sleep(for: portFront.served.isMarked ? .seconds(1) : .milliseconds(50)) } catch { return }
             }
         }
         return Ports(
-            operations: operations, pairing: pairing, api: api, controlSocket: controlSocket, agents: agents, hooks: hooks, watch: watch)
+            operations: operations, pairing: pairing, api: api, controlSocket: controlSocket, agents: agents, hooks: hooks,
+            isolationLimit: isolationLimit, watch: watch)
     }
 
     /// Accepts nothing more and waits so long for the answers under way. Agents that wait for a decision are let go.

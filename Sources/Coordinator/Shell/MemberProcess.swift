@@ -225,6 +225,7 @@ final class RunningMember: Sendable {
     let service = ServiceNotifier()
     var agents: AgentCaller? { ports.withLock { $0?.agents } }
     var hooksInForce: HooksInForce? { ports.withLock { $0?.hooks } }
+    var isolationLimit: IsolationLimit? { ports.withLock { $0?.isolationLimit } }
 
     init(
         configuration: ServeConfiguration, runner: MemberRunner, journal: Journal<FileDisk>, group: MultiThreadedEventLoopGroup,
@@ -297,7 +298,8 @@ final class RunningMember: Sendable {
                 agentLink: AgentLinkConfiguration(
                     maxParallel: configuration.maxParallel, readTimeoutSeconds: Int64(configuration.readTimeoutSeconds),
                     dialFrom: configuration.dialFrom), version: version, hooks: hooks(configuration),
-                apiIdentity: Self.apiIdentity(configuration), apiRequests: configuration.apiRequests),
+                apiIdentity: Self.apiIdentity(configuration), apiRequests: configuration.apiRequests,
+                isolationLimitSeconds: configuration.isolationLimitSeconds),
             runs: RunBook(
                 records: runs, others: RunLookup(links: bulkLinks, others: others, recordBytes: runs.bounds.recordBytes)),
             group: portGroup, logger: logger, revocations: runner.revocations, observe: { [runner] in runner.deliver(.observed($0)) },

@@ -73,6 +73,9 @@ package struct ReloadPlan: Hashable, Sendable {
         live("pairing", "pairingAlways", { $0.pairingAlways ? "always" : "session" }) { $0.pairingAlways = $1.pairingAlways },
         live("max_parallel", "maxParallel", { "\($0.maxParallel)" }) { $0.maxParallel = $1.maxParallel },
         live("read_timeout", "readTimeoutSeconds", { "\($0.readTimeoutSeconds)" }) { $0.readTimeoutSeconds = $1.readTimeoutSeconds },
+        live("isolation_limit", "isolationLimitSeconds", { "\($0.isolationLimitSeconds)s" }) {
+            $0.isolationLimitSeconds = $1.isolationLimitSeconds
+        },
         live("log_level", "logLevel", { $0.logLevel.rawValue }) { $0.logLevel = $1.logLevel },
         live("auth_hook", "authHook", { $0.authHook ?? "" }) { $0.authHook = $1.authHook },
         live("auth_hook_timeout", "authHookTimeoutSeconds", { "\($0.authHookTimeoutSeconds)" }) {

@@ -31,6 +31,7 @@ extension RunningMember {
         LogOutput.processLevel = new.logLevel
         agents?.change(maxParallel: new.maxParallel, readTimeoutSeconds: Int64(new.readTimeoutSeconds))
         if plan.live.contains(where: { ReloadPlan.hookKeys.contains($0.key) }) { hooksInForce?.change(hooks(new)) }
+        isolationLimit?.change(seconds: new.isolationLimitSeconds)
         if new.pairingAlways, !old.pairingAlways { pairingUpkeep.begin() }
         if !new.pairingAlways, old.pairingAlways { await pairingUpkeep.end() }
         for change in plan.live {

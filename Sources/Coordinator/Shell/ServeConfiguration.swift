@@ -54,6 +54,8 @@ package struct ServeConfiguration: Hashable, Sendable {
     package var apiRequests = Limits.apiRequests
     /// Where the records of runs are kept; nil: beside the state directory.
     package var givenRunsDirectory: String?
+    /// How long a member without a leader goes on with work on agents, 0 to 30 days; 0: not at all.
+    package var isolationLimitSeconds = Limits.isolationSeconds
     /// What is less important is not logged.
     package var logLevel = Logger.Level.info
 
@@ -82,8 +84,8 @@ package struct ServeConfiguration: Hashable, Sendable {
 
     /// The keys beside ctrl-exec's own, some of which mean nothing here but may stay in the file.
     package static let keys = [
-        "api_listen", "cluster_directory", "control_socket", "dial_from", "hold_version", "log_level", "operations_listen", "pairing",
-        "pairing_listen",
+        "api_listen", "cluster_directory", "control_socket", "dial_from", "hold_version", "isolation_limit", "log_level",
+        "operations_listen", "pairing", "pairing_listen",
         "peer_listen", "project_keys", "projection", "projection_config_directory", "projection_data_directory", "runs_directory",
     ]
 
@@ -141,6 +143,7 @@ package struct ServeConfiguration: Hashable, Sendable {
         dialFrom = file.text("dial_from") ?? dialFrom
         pairingAlways = file.value("pairing", Self.oneOf("session", "always")).map { $0 == "always" } ?? pairingAlways
         logLevel = file.value("log_level", Self.level) ?? logLevel
+        isolationLimitSeconds = file.value("isolation_limit", Self.isolationSpan) ?? isolationLimitSeconds
         maxParallel = file.whole("max_parallel", 1...Limits.hosts) ?? maxParallel
         readTimeoutSeconds = file.whole("timeout", 1...86_400) ?? readTimeoutSeconds
         readTimeoutSeconds = file.whole("read_timeout", 1...86_400) ?? readTimeoutSeconds
@@ -256,6 +259,13 @@ package struct ServeConfiguration: Hashable, Sendable {
             throw place.error("must be one of \(Logger.Level.allCases.map(\.rawValue).joined(separator: ", ")), not '\(value)'")
         }
         return level
+    }
+
+    private static func isolationSpan(_ value: String, at place: Place) throws(ConfigurationError) -> UInt64 {
+        guard let seconds = Quantity.seconds(of: value, atMost: 30 * 86_400) else {
+            throw place.error("must be a number with s, m, h or d, such as 1h, at most 30d, not '\(value)'")
+        }
+        return UInt64(seconds)
     }
 
     /// The kernel keeps a socket's path in 108 bytes, the last of which is zero.

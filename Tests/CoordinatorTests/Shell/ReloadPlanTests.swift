@@ -22,13 +22,14 @@ struct ReloadPlanTests {
     @Test("changes time-outs, parallel calls, the pairing mode and the log's level at once")
     func live() throws {
         let plan = ReloadPlan(
-            running: ServeConfiguration(), wanted: try read("max_parallel = 8\nread_timeout = 7\npairing = always\nlog_level = debug\n"))
-        #expect(plan.live.map(\.key) == ["pairing", "max_parallel", "read_timeout", "log_level"])
-        #expect(plan.live.map(\.from) == ["session", "64", "60", "info"])
-        #expect(plan.live.map(\.to) == ["always", "8", "7", "debug"])
+            running: ServeConfiguration(),
+            wanted: try read("max_parallel = 8\nread_timeout = 7\npairing = always\nisolation_limit = 2h\nlog_level = debug\n"))
+        #expect(plan.live.map(\.key) == ["pairing", "max_parallel", "read_timeout", "isolation_limit", "log_level"])
+        #expect(plan.live.map(\.from) == ["session", "64", "60", "3600s", "info"])
+        #expect(plan.live.map(\.to) == ["always", "8", "7", "7200s", "debug"])
         #expect(plan.waiting.isEmpty)
         #expect(plan.result.pairingAlways && plan.result.maxParallel == 8)
-        #expect(plan.result.readTimeoutSeconds == 7 && plan.result.logLevel == .debug)
+        #expect(plan.result.readTimeoutSeconds == 7 && plan.result.isolationLimitSeconds == 7_200 && plan.result.logLevel == .debug)
     }
 
     @Test("changes the auth hook and what holds without one at once")

@@ -93,6 +93,8 @@ struct ServeConfigurationTests {
             ("api_auth_default = yes", "ced.conf:1: 'api_auth_default' must be 'allow' or 'deny', not 'yes'"),
             ("auth_deny_generic = true", "ced.conf:1: 'auth_deny_generic' must be 'yes' or 'no', not 'true'"),
             ("\napi_cert = /x", "ced.conf:2: 'api_cert' needs 'api_key' beside it"),
+            ("isolation_limit = 3600", "ced.conf:1: 'isolation_limit' must be a number with s, m, h or d, such as 1h"),
+            ("isolation_limit = 31d", "ced.conf:1: 'isolation_limit' must be a number with s, m, h or d, such as 1h, at most 30d"),
             ("api_key = /x", "ced.conf:1: 'api_key' needs 'api_cert' beside it"),
             ("auth_hook_timeout = 0", "ced.conf:1: 'auth_hook_timeout' must be a number from 1 to 3600, not '0'"),
             ("log_level = loud", "ced.conf:1: 'log_level' must be one of trace, debug, info, notice, warning, error, critical, not 'loud'"),
