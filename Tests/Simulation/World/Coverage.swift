@@ -5,12 +5,12 @@
 package enum Happening: Int, CaseIterable, Sendable {
     case elections, commits, leaderCrashes, followerCrashes, clusterCrashes, unsyncedCrashes, tornSectors, processKills, killsWithinFlushes,
         fastRestarts
-    case diskFailures, fullDisks, slowDisks, stalledLeaders
-    case oneWayPartitions, fullPartitions, isolatedLeaders, leadersHearingLate
-    case lostMessages, duplicatedMessages, reorderedMessages, slowMessages, staleMessages
-    case driftedClocks, rateChanges, wrongCalendars, leadersOffTheCalendar
+    case diskFailures, fullDisks, slowDisks, stalledLeaders, hungDisks, damagedDisks, rolledBackDisks, membersLost
+    case oneWayPartitions, fullPartitions, rings, swizzles, connectionsReset, isolatedLeaders, leadersHearingLate
+    case messagesStuck, linksOverflowed, lostMessages, duplicatedMessages, reorderedMessages, slowMessages, staleMessages
+    case clocksBeyondTheBound, driftedClocks, rateChanges, wrongCalendars, leadersOffTheCalendar
     case pausesOfMembers, pausesBeforeSteps, pausesBeforeEffects
-    case drains, transfersAsked, transfersDone
+    case faultsMade, membersLeftInTrouble, drains, transfersAsked, transfersDone
     case requestsAsked, requestsSettled, requestsForwarded, requestsRetried, requestsRepeatedAfterAnswer, requestsGivenUp, callersGone
     case identifiersReused, duplicatesInTheLog
     case readsLinearizable, readsAtFollowers, readsUnderTheLease, reportsGathered, historiesJudged

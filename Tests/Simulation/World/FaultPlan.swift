@@ -8,11 +8,17 @@ import Consensus
 package struct FaultPlan: Sendable {
     package enum Kind: CaseIterable, Sendable {
         case killProcess, killWithinFlush, cutPower, cutPowerOfAll, failPowerWithinWrite
-        case isolate, cutOneWay, cutLink, split, degradeLink
-        case pause, slowDisk, stallDisk, failDisk, fillDisk, changeRate, setWallClock
+        case isolate, cutOneWay, cutLink, split, ring, swizzle, resetConnections, degradeLink
+        case pause, slowDisk, stallDisk, hangDisk, failDisk, failWrite, fillDisk, damageDisk, rollDiskBack, changeRate, setWallClock
         case leaderMeetsTrouble, leaderHearsLate, drain
     }
-    package enum Clocks: Sendable { case exact, drawn, extreme }
+    /// `beyond` is a class of seeds of its own: rates that the protocol does not allow for. There a lease proves nothing.
+    package enum Clocks: Sendable { case exact, drawn, extreme, beyond }
+
+    /// No seed is shorter, asks less or breaks less.
+    package static let leastSafetyPhase = TimeSpan.seconds(60)
+    package static let leastOperations = 200
+    package static let leastFaults = 3
 
     package var members: Int
     package var clients: Int
@@ -24,6 +30,10 @@ package struct FaultPlan: Sendable {
     package var kinds: [Kind] = []
     /// Between two faults.
     package var faultGap: TimeSpan
+    /// How long faults last: in hundredths of what is usual.
+    package var lengthPercent: UInt64
+    /// How many more come: a limit for those who look for the smallest number that still fails.
+    package var faultLimit = Int.max
     package var clocks: Clocks
     /// How often, in a million, a crash comes right between two things that the shell does.
     package var crashPerMillion: UInt64 = 0
@@ -49,18 +59,23 @@ package struct FaultPlan: Sendable {
         default: members = 3
         }
         clients = 4 + Int(generator.below(7))
-        safetyPhase = .milliseconds(20_000 + generator.below(25_000))
+        safetyPhase = FaultPlan.leastSafetyPhase + .milliseconds(generator.below(15_000))
         think = chance(300, &generator) ? .milliseconds(60 + generator.below(240)) : .milliseconds(200 + generator.below(600))
         weather.latency = microseconds(50, chance(300, &generator) ? 8_000 : 800, &generator)
         weather.jitter = microseconds(20, chance(300, &generator) ? 20_000 : 1_000, &generator)
+        let shapes = SimulatedNetwork.Shape.allCases
+        weather.shape = shapes[Int(generator.below(UInt64(shapes.count)))]
+        if chance(250, &generator) { weather.capacity = 2 + Int(generator.below(chance(400, &generator) ? 4 : 40)) }
         if chance(500, &generator) { weather.lossPerMille = generator.below(chance(200, &generator) ? 200 : 40) }
         if chance(500, &generator) { weather.duplicationPerMille = generator.below(100) }
         if chance(600, &generator) {
             weather.delayedPerMille = 1 + generator.below(60)
             weather.delay = .milliseconds(20 + generator.below(chance(500, &generator) ? 200 : 1_500))
         }
-        faultGap = .milliseconds(500 + generator.below(3_000))
-        clocks = chance(250, &generator) ? .exact : chance(400, &generator) ? .extreme : .drawn
+        faultGap = .milliseconds(chance(250, &generator) ? 300 + generator.below(700) : 1_000 + generator.below(4_000))
+        lengthPercent = chance(500, &generator) ? 100 : 25 + generator.below(200)
+        clocks =
+            chance(80, &generator) ? .beyond : chance(250, &generator) ? .exact : chance(400, &generator) ? .extreme : .drawn
         if chance(400, &generator) { crashPerMillion = 20 + generator.below(400) }
         if chance(500, &generator) { pauseBeforeStepPerMillion = 20 + generator.below(600) }
         if chance(500, &generator) { pauseBeforeEffectPerMillion = 20 + generator.below(600) }
@@ -71,8 +86,10 @@ package struct FaultPlan: Sendable {
         signing = microseconds(100, chance(300, &generator) ? 60_000 : 4_000, &generator)
         slowSigningPerMille = chance(500, &generator) ? generator.below(200) : 0
         gatesOpenFirst = chance(500, &generator)
+        // Some seeds have nearly every kind, some have two or three.
+        let share = [150, 400, 550, 800][Int(generator.below(4))] as UInt64
         for kind in Kind.allCases {
-            let isThere = chance(550, &generator)
+            let isThere = chance(share, &generator)
             if isThere { kinds.append(kind) }
         }
         // What is hard to survive comes more often, where it exists.

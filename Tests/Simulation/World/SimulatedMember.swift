@@ -30,6 +30,14 @@ final class SimulatedMember {
     /// When it last lost its process, to see how soon it came back.
     var diedAt = TrueTime.zero
     var isRestartPlanned = false
+    /// Its disk is gone or was turned back: it never comes back under this id.
+    var isLost = false
+    /// What its disk held a while ago, for the day on which somebody puts that back.
+    var keptDisk: SimulatedDisk?
+    /// Nothing that the world breaks is broken here any more.
+    var isSound = false
+    /// Set once all faults but these have ended.
+    var standing: StandingFault?
     /// The process is killed while its next writes are on their way to the disk; the machine fails soon after it has come back.
     var diesAtNextFlush = false
     var losesPowerAfterRestart = false

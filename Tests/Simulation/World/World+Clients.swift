@@ -45,7 +45,9 @@ extension World {
         if member == clients.operations[place].lastMember, clients.chance(800) { member = (member + 1) % members.count }
         clients.operations[place].lastMember = member
         if case .exclusive(.transfer, _) = clients.operations[place].kind { coverage.note(.transfersAsked) }
-        let timeout: TimeSpan = .milliseconds(200 + clients.below(clients.chance(200) ? 5_000 : 1_500))
+        // Once all is well, nobody waits long.
+        let timeout: TimeSpan =
+            isHealing ? .milliseconds(300 + clients.below(300)) : .milliseconds(200 + clients.below(clients.chance(200) ? 5_000 : 1_500))
         clients.calls.append(SimulatedClients.Call(operation: place, member: member, timeout: timeout))
         let call = clients.calls.count - 1
         agenda.plan(.ask(call: call), at: now + clients.pause(.milliseconds(1)))

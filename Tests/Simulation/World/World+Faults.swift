@@ -17,11 +17,18 @@ extension World {
         /// A leader that hears everything so much later is heard no more, and then hangs.
         case silence(Int, life: Int, hearsLater: TimeSpan)
         case rightCalendar(Int)
+        /// A member's links get stuck, for a while.
+        case clogs(Int, until: TrueTime)
+        /// Somebody puts back what the disk held a while ago.
+        case rollsBack(Int)
+        /// One that never stays up.
+        case crashesAgain(Int)
         case hang(Int, life: Int, TimeSpan)
     }
 
     func fault() throws(Broken) {
-        guard !isHealing else { return }
+        guard !isHealing, coverage[.faultsMade] < UInt64(plan.faultLimit) else { return }
+        coverage.note(.faultsMade)
         try breakSomething()
         // Now and then a lull, in which the cluster gets on its feet and has something to lose again.
         let lull: TimeSpan = faultGenerator.below(8) == 0 ? .milliseconds(2_000 + faultGenerator.below(3_000)) : .zero
@@ -70,6 +77,35 @@ extension World {
             var links: [(Int, Int)] = []
             for from in members.indices { for to in members.indices where side[from] != side[to] { links.append((from, to)) } }
             cut(links, for: length)
+        case .ring:
+            // Each hears its neighbours only; of three, two hear but the third.
+            guard members.count > 2 else { return }
+            coverage.note(.rings)
+            var links: [(Int, Int)] = []
+            for from in members.indices {
+                for to in members.indices where from != to {
+                    let distance = (to - from + members.count) % members.count
+                    let isNeighbour = members.count > 3 ? distance == 1 || distance == members.count - 1 : from == place || to == place
+                    if !isNeighbour { links.append((from, to)) }
+                }
+            }
+            cut(links, for: length)
+        case .swizzle:
+            // Links get stuck one member after the other, and come loose in another order.
+            guard members.count > 1 else { return }
+            coverage.note(.swizzles)
+            for victim in members.indices where faultGenerator.below(3) != 0 {
+                let start = now + faultGenerator.span(upTo: .seconds(1))
+                let end = now + .seconds(1) + TimeSpan(nanoseconds: length.nanoseconds / 2) + faultGenerator.span(upTo: length)
+                agenda.plan(.faultEnds(.clogs(victim, until: end)), at: start)
+            }
+        case .resetConnections:
+            guard members.count > 1 else { return }
+            coverage.note(.connectionsReset)
+            for other in others(place) {
+                if faultGenerator.below(3) != 0 { network.reset(from: place, to: other) }
+                if faultGenerator.below(3) != 0 { network.reset(from: other, to: place) }
+            }
         case .degradeLink:
             guard let other = drawOther(place) else { return }
             network.degrade(
@@ -88,6 +124,22 @@ extension World {
             guard let process = machine.process else { return }
             if process.member.raft.role == .leader { coverage.note(.stalledLeaders) }
             machine.diskStallsUntil = now + .milliseconds(500 + faultGenerator.below(2_500))
+        case .hangDisk:
+            guard let process = machine.process else { return }
+            coverage.note(.hungDisks)
+            if process.member.raft.role == .leader { coverage.note(.stalledLeaders) }
+            machine.diskStallsUntil = now + .seconds(4) + faultGenerator.span(upTo: .seconds(12))
+        case .failWrite:
+            machine.process?.journal.disk.faults.failingWrites = 1
+        case .damageDisk:
+            try damage(machine)
+        case .rollDiskBack:
+            guard let process = machine.process else { return }
+            var disk = process.journal.disk
+            disk.faults = SimulatedDisk.Faults()
+            disk.crash()
+            machine.keptDisk = disk
+            agenda.plan(.faultEnds(.rollsBack(place)), at: now + length + .seconds(1))
         case .failDisk:
             machine.process?.journal.disk.faults.failingSynchronizations = 1
         case .fillDisk:
@@ -95,6 +147,7 @@ extension World {
             agenda.plan(.faultEnds(.emptyDisk(place, life: machine.lives)), at: now + length)
         case .changeRate:
             guard plan.clocks != .exact else { return }
+            if machine.isLost { return }
             coverage.note(.rateChanges)
             machine.clock.changeRate(to: drawRate(using: &faultGenerator), at: now)
             if let process = machine.process {
@@ -162,10 +215,61 @@ extension World {
 
     /// Around a promise, around a second, or long.
     private func drawLength() -> TimeSpan {
-        switch faultGenerator.below(10) {
-        case 0..<4: .milliseconds(50 + faultGenerator.below(550))
-        case 4..<8: .milliseconds(300 + faultGenerator.below(1_700))
-        default: .milliseconds(1_000 + faultGenerator.below(4_000))
+        let usual: UInt64 =
+            switch faultGenerator.below(10) {
+            case 0..<4: 50 + faultGenerator.below(550)
+            case 4..<8: 300 + faultGenerator.below(1_700)
+            default: 1_000 + faultGenerator.below(4_000)
+            }
+        return .milliseconds(max(1, usual * plan.lengthPercent / 100))
+    }
+
+    // MARK: Disks that are lost
+
+    /// One that is lost never comes back under its id, so that a quorum must be left.
+    private var mayLoseOne: Bool { members.count { $0.isLost } + 1 <= members.count - configuration.quorum }
+
+    private func lose(_ machine: SimulatedMember, because reason: String) {
+        trace.say(now, "\(machine.id) is lost: \(reason)")
+        coverage.note(.membersLost)
+        machine.isLost = true
+    }
+
+    /// A bit of what was on its disk has turned. The member refuses to begin, and is lost; or the bit was nothing to it, and it goes on. Where
+    /// it was in the last flush, of which no later one tells, it would be taken for an unfinished end: that is not tried on the member itself.
+    private func damage(_ machine: SimulatedMember) throws(Broken) {
+        guard machine.process != nil, mayLoseOne else { return }
+        try die(machine, losingPower: true)
+        var disk = machine.disk
+        disk.faults = SimulatedDisk.Faults()
+        guard let place = disk.corruptSomewhere() else { return }
+        coverage.note(.damagedDisks)
+        let recovered: Recovered
+        do throws(JournalRefusal) { recovered = try Journal.open(on: &disk, layout: layout).recovered } catch {
+            return lose(machine, because: "a bit turned at \(place): \(error)")
+        }
+        try checks.journalRecovery.recoveredDamaged(machine.id, recovered, newest: machine.known.written.ballot) {
+            checks.logMatching.isKnown($0, at: $1)
+        }
+    }
+
+    /// The whole disk is as it was a while ago. No member can see that by itself: all that it reads is whole and was true once. Who does this
+    /// must not bring the member back under its old id, and the world does not, unless nothing had changed.
+    private func rollBack(_ machine: SimulatedMember) throws(Broken) {
+        guard var disk = machine.keptDisk, machine.process != nil, mayLoseOne else { return }
+        machine.keptDisk = nil
+        try die(machine, losingPower: true)
+        coverage.note(.rolledBackDisks)
+        let recovered: Recovered
+        do throws(JournalRefusal) { recovered = try Journal.open(on: &disk, layout: layout).recovered } catch {
+            throw Broken("JournalRecovery", [machine.id], "what its disk held a while ago is refused: \(error)")
+        }
+        try checks.journalRecovery.recoveredDamaged(machine.id, recovered, newest: machine.known.written.ballot) {
+            checks.logMatching.isKnown($0, at: $1)
+        }
+        var known = machine.known
+        if (try? checks.journalRecovery.recovered(machine.id, recovered, known: &known)) == nil {
+            lose(machine, because: "its disk was turned back to term \(recovered.ballot.term), \(recovered.entries.count) entries")
         }
     }
 
@@ -175,9 +279,27 @@ extension World {
     }
 
     func faultEnds(_ end: FaultEnd) throws(Broken) {
-        guard !isHealing else { return }
+        if isHealing {
+            switch end {
+            case .crashesAgain(let place):
+                try die(members[place], losingPower: faultGenerator.below(3) == 0)
+                agenda.plan(.faultEnds(end), at: now + .milliseconds(300) + faultGenerator.span(upTo: .seconds(2)))
+            // Who was asked to end does, healed or not: a supervisor starts it anew.
+            case .drained(let place, let life):
+                if members[place].lives == life { try die(members[place], losingPower: false) }
+            default: break
+            }
+            return
+        }
         trace.say(now, "fault ends: \(end)")
         switch end {
+        case .crashesAgain: break
+        case .rollsBack(let place): try rollBack(members[place])
+        case .clogs(let place, let end):
+            for other in others(place) {
+                network.clog(from: place, to: other, until: end)
+                network.clog(from: other, to: place, until: end)
+            }
         case .mend(let links):
             for link in links { network.mend(from: link.from, to: link.to) }
         case .rightCalendar(let place):

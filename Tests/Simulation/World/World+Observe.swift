@@ -65,7 +65,7 @@ extension World {
             trace.say(now, "\(life) is elected for term \(raft.term)")
             try checks.electionSafety.leads(life, in: raft.term)
             try checks.leaderCompleteness.leads(id, in: raft.term) { machine.known.written.mark(at: $0) }
-            try checks.leaseExclusivity.elected(id, term: raft.term, at: now)
+            if trustsClocks { try checks.leaseExclusivity.elected(id, term: raft.term, at: now) }
             checks.leadersKnowTheirQuorum.elected(life, term: raft.term, at: moment.instant)
         }
         if process.wasLeader, !isLeader { trace.say(now, "\(life) leads no more; its term is \(raft.term)") }
@@ -115,6 +115,7 @@ extension World {
 
     /// Asked at an instant of true time, as a caller of `/leader` would.
     func observeLease(_ machine: SimulatedMember, _ process: SimulatedProcess, _ member: Member) throws(Broken) {
+        guard trustsClocks else { return }
         let raft = member.raft
         let reading = machine.clock.instant(at: now)
         let leaseEnd = member.holdsLease(at: reading) ? raft.lease(at: reading) : nil
@@ -175,9 +176,9 @@ extension World {
                     checks.promiseKept.promises(machine.id, to: machine.id, heartbeat.promise, at: readAt)
                 }
                 switch message.body {
-                case .voteAnswer(let answer) where answer.granted:
+                case .voteAnswer(let answer) where answer.granted && trustsClocks:
                     try checks.promiseKept.helps(machine.id, target, isTransfer: isTransfer, at: readAt)
-                case .voteRequest(let request):
+                case .voteRequest(let request) where trustsClocks:
                     try checks.promiseKept.helps(machine.id, machine.id, isTransfer: request.transfer != nil, at: readAt)
                 default:
                     break
@@ -293,7 +294,7 @@ extension World {
 
     /// A certificate is about to be dated. Whoever hung a while ago may have heard old answers last.
     func observeDating(_ machine: SimulatedMember, _ process: SimulatedProcess) throws(Broken) {
-        guard now.since(machine.pausedUntil) > .seconds(6) else { return }
+        guard trustsClocks, now.since(machine.pausedUntil) > .seconds(6) else { return }
         let reading = machine.clock.instant(at: now)
         let others = members.filter { other in
             guard other.id != machine.id, let answer = process.member.raft.progress(of: other.id)?.lastAnswer else { return false }
@@ -352,7 +353,9 @@ extension World {
             let isLeader = process.member.raft.role == .leader
             switch consistency {
             case .linearizable: coverage.note(isLeader ? .readsLinearizable : .readsAtFollowers)
-            case .lease: coverage.note(.readsUnderTheLease)
+            case .lease:
+                coverage.note(.readsUnderTheLease)
+                if !trustsClocks { return }
             case .stale: return
             }
             try checks.freshReads.reads(

@@ -37,7 +37,7 @@ extension World {
                 case .event(let event):
                     // The bytes are here; now the clock is read.
                     process.stage = .beforeStep(event, machine.clock.moment(at: now), readAt: now)
-                    if isStruck(plan.pauseBeforeStepPerMillion) {
+                    if isStruck(machine, plan.pauseBeforeStepPerMillion) {
                         coverage.note(.pausesBeforeSteps)
                         return pause(machine, process, for: shellGenerator.span(upTo: plan.pause))
                     }
@@ -54,11 +54,11 @@ extension World {
                 var often = plan.pauseBeforeEffectPerMillion
                 // Between the permission and the act: where a pause does most.
                 if case .sign = process.effects[process.firstEffect].action { often *= 100 }
-                if isStruck(often) {
+                if isStruck(machine, often) {
                     coverage.note(.pausesBeforeEffects)
                     return pause(machine, process, for: shellGenerator.span(upTo: plan.pause))
                 }
-                if isStruck(plan.crashPerMillion) { return try die(machine, losingPower: shellGenerator.below(4) != 0) }
+                if isStruck(machine, plan.crashPerMillion) { return try die(machine, losingPower: shellGenerator.below(4) != 0) }
                 guard let effect = process.takeEffect() else { continue }
                 try run(effect, machine, process)
             }
@@ -66,7 +66,9 @@ extension World {
     }
 
     /// Draws whether something happens now that happens so often in a million times.
-    private func isStruck(_ perMillion: UInt64) -> Bool { perMillion > 0 && !isHealing && shellGenerator.below(1_000_000) < perMillion }
+    private func isStruck(_ machine: SimulatedMember, _ perMillion: UInt64) -> Bool {
+        perMillion > 0 && !machine.isSound && shellGenerator.below(1_000_000) < perMillion
+    }
 
     private func pause(_ machine: SimulatedMember, _ process: SimulatedProcess, for span: TimeSpan) {
         trace.say(now, "\(process.life) pauses for \(span.milliseconds) ms within a step")
@@ -187,11 +189,18 @@ extension World {
         trace.mix(bytes)
         let arrivals = network.arrivals(from: machine.place, to: place, at: now, coverage: &coverage)
         trace.say(now, "\(process.life) → \(target)\(arrivals.isEmpty ? " (lost)" : ""): \(words(for: message))")
-        for arrival in arrivals { agenda.plan(.arrival(to: place, from: machine.place, bytes, sentTo: members[place].lives), at: arrival) }
+        let connection = network.connection(from: machine.place, to: place)
+        for arrival in arrivals {
+            agenda.plan(
+                .arrival(to: place, from: machine.place, bytes, sentTo: members[place].lives, connection: connection), at: arrival)
+        }
     }
 
-    func arrive(at machine: SimulatedMember, from sender: Int, _ bytes: [UInt8], sentTo lives: Int) throws(Broken) {
+    func arrive(
+        at machine: SimulatedMember, from sender: Int, _ bytes: [UInt8], sentTo lives: Int, connection: UInt64
+    ) throws(Broken) {
         guard let process = machine.process else { return }
+        guard connection == network.connection(from: sender, to: machine.place) else { return coverage.note(.lostMessages) }
         let message: PeerMessage
         do throws(WireFailure) { message = try PeerMessage(decoding: bytes) } catch {
             throw Broken("CoreInvariant", [members[sender].id], "it sent a message that cannot be read: \(error)")
@@ -202,12 +211,12 @@ extension World {
 
     private func sign(_ job: SigningJob, _ machine: SimulatedMember, _ process: SimulatedProcess) throws(Broken) {
         let obligation = job.obligation
-        try checks.leaseExclusivity.acts(process.life, "a signature", at: now)
+        if trustsClocks { try checks.leaseExclusivity.acts(process.life, "a signature", at: now) }
         try observeDating(machine, process)
         try checks.uniqueSerials.signs(
             process.life, obligation.serial, UniqueSerials.Reservation(obligation: obligation.id, term: obligation.term))
         var span = plan.signing + shellGenerator.span(upTo: plan.signing)
-        if shellGenerator.below(1000) < plan.slowSigningPerMille, !isHealing { span = span + shellGenerator.span(upTo: .seconds(4)) }
+        if shellGenerator.below(1000) < plan.slowSigningPerMille, !machine.isSound { span = span + shellGenerator.span(upTo: .seconds(4)) }
         let result: Swift.Result<SignedCertificate, SigningFailure>
         if SimulatedSigningRequest.isImpossible(obligation.signingRequest) {
             coverage.note(.signaturesImpossible)
@@ -237,7 +246,9 @@ extension World {
         if case .settled(let outcome) = reply { trace.mix(outcome == .pairingClosed ? 1 : 2) }
         trace.say(now, "\(process.life) answers call \(call): \(words(for: reply))")
         var seen: Seen?
-        if reply == .readable, case .read(let consistency, let sight) = clients.operation(ofCall: call).kind, consistency != .stale {
+        if reply == .readable, case .read(let consistency, let sight) = clients.operation(ofCall: call).kind,
+            consistency == .linearizable || (consistency == .lease && trustsClocks)
+        {
             seen = Seen(sight, in: process.member.state)
         }
         let answer = SimulatedClients.Answer.reply(reply, sees: process.member.state.appliedIndex, seen)
@@ -257,13 +268,13 @@ extension World {
             return try journalFailed(machine, process, error)
         }
         process.flushing = batch.map(\.id)
-        if machine.diesAtNextFlush, !isHealing {
+        if machine.diesAtNextFlush, !machine.isSound {
             machine.diesAtNextFlush = false
             machine.losesPowerAfterRestart = true
             coverage.note(.killsWithinFlushes)
             return try die(machine, losingPower: false)
         }
-        if isStruck(plan.crashPerMillion) { return try die(machine, losingPower: true) }
+        if isStruck(machine, plan.crashPerMillion) { return try die(machine, losingPower: true) }
         agenda.plan(
             .flushed(machine.place, life: process.life.number),
             at: now + plan.flush + shellGenerator.span(upTo: plan.flushJitter) + shellGenerator.span(upTo: machine.extraFlushTime))
@@ -280,7 +291,7 @@ extension World {
         let writes = process.flushing
         process.flushing = []
         trace.mix(last.number)
-        if isStruck(plan.crashPerMillion) { return try die(machine, losingPower: true) }
+        if isStruck(machine, plan.crashPerMillion) { return try die(machine, losingPower: true) }
         try give(.flushed(writes), to: machine, process)
         if isCurrent(process, machine) { try startFlush(machine, process) }
     }
@@ -342,9 +353,9 @@ extension World {
         checks.promiseKept.restarts(machine.id)
         checks.oneAnswerPerCaller.dies(process.life)
         for caller in process.callers { agenda.plan(.reply(call: caller.call, .connectionLost), at: now + clients.pause(.milliseconds(5))) }
-        guard !machine.isRestartPlanned else { return }
+        guard !machine.isRestartPlanned, !machine.isLost, machine.standing != .dead else { return }
         machine.isRestartPlanned = true
-        agenda.plan(.restart(machine.place), at: now + drawDownTime())
+        agenda.plan(.restart(machine.place), at: now + drawDownTime(machine))
     }
 
     /// What the journal would say if a bit of its disk had turned. Asked of a copy: the member itself goes on with a sound disk, because one
@@ -366,8 +377,8 @@ extension World {
     }
 
     /// A supervisor is quick, a machine is slow, a person is slower.
-    func drawDownTime() -> TimeSpan {
-        if isHealing { return .milliseconds(20) }
+    func drawDownTime(_ machine: SimulatedMember) -> TimeSpan {
+        if machine.isSound { return .milliseconds(20) }
         switch shellGenerator.below(10) {
         case 0..<5: return TimeSpan(nanoseconds: 500_000) + shellGenerator.span(upTo: .milliseconds(60))
         case 5..<8: return shellGenerator.span(upTo: .milliseconds(900))
@@ -377,7 +388,7 @@ extension World {
 
     func restart(_ machine: SimulatedMember) throws(Broken) {
         machine.isRestartPlanned = false
-        guard machine.process == nil else { return }
+        guard machine.process == nil, !machine.isLost, machine.standing != .dead else { return }
         machine.lives += 1
         let opened: (journal: Journal<SimulatedDisk>, genesis: Genesis, recovered: Recovered)
         do throws(JournalRefusal) {
@@ -388,7 +399,7 @@ extension World {
                 trace.say(now, "\(machine.life) cannot open its journal: \(error)")
                 if machine.disk.faults.operationsUntilPowerFails == 0 { machine.disk.crash() }
                 machine.isRestartPlanned = true
-                agenda.plan(.restart(machine.place), at: now + .milliseconds(20) + drawDownTime())
+                agenda.plan(.restart(machine.place), at: now + .milliseconds(20) + drawDownTime(machine))
                 return
             }
             try checks.journalRecovery.refused(machine.id, error)

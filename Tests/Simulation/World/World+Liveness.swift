@@ -1,0 +1,171 @@
+// Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
+
+// The second phase of a seed. A quorum is picked at random: between its members, and in them, nothing fails any more. What the others suffer
+// from stays for ever, and each gets one more trouble that never ends. Within a stated bound somebody must lead, the quorum must agree, and
+// every request must find its outcome, whomever its client asks.
+
+import Consensus
+import CoordinatorCore
+import DispatcherState
+
+/// What never ends.
+enum StandingFault: CaseIterable, Hashable, Sendable {
+    case dead
+    case cutOff
+    /// Hears nobody; is heard by nobody.
+    case deaf, mute
+    case hangs, diskHangs
+    /// Comes up and dies, again and again.
+    case crashes
+    /// Loses every third message, and takes its time with the others.
+    case flaky
+}
+
+extension World {
+    /// How long after the end of the safety phase somebody must lead, and how long until all is settled.
+    package static let leaderBound = TimeSpan.seconds(3)
+    package static let agreementBound = TimeSpan.seconds(12)
+    /// The first look at agreement; no later one is beyond the bound.
+    private static let agreementLook = TimeSpan.seconds(8)
+
+    /// A seed that has shown too little goes on for a while.
+    func endSafetyPhase() throws(Broken) {
+        let isFullSize = plan.safetyPhase >= FaultPlan.leastSafetyPhase
+        let isEnough =
+            clients.operations.count >= FaultPlan.leastOperations
+            && (coverage[.faultsMade] >= UInt64(FaultPlan.leastFaults) || plan.faultLimit < FaultPlan.leastFaults)
+        if isFullSize, !isEnough, now.since(.zero) < FaultPlan.leastSafetyPhase + FaultPlan.leastSafetyPhase {
+            agenda.plan(.safetyPhaseEnds, at: now + .seconds(5))
+            return
+        }
+        try heal()
+    }
+
+    private func heal() throws(Broken) {
+        isHealing = true
+        healedAt = now
+        var able = members.filter { !$0.isLost }
+        // Half of the time everybody who is left, otherwise as few as may decide.
+        if faultGenerator.below(2) == 0 {
+            while able.count > configuration.quorum { able.remove(at: Int(faultGenerator.below(UInt64(able.count)))) }
+        }
+        for machine in able { machine.isSound = true }
+        network.heal(between: able.map(\.place))
+        checks.soundCalendar.changed(at: now)
+        trace.say(now, "all faults end between \(able.map(\.id.name).joined(separator: ", "))")
+        for machine in members {
+            if machine.isSound { try mend(machine) } else { try condemn(machine) }
+        }
+        // Nobody waits for an answer as long as people do when all is well.
+        for call in clients.calls.indices where clients.calls[call].isOpen {
+            agenda.plan(.callTimesOut(call), at: now + clients.pause(.milliseconds(800)))
+        }
+        finishOperations()
+        agenda.plan(.leaderIsDue, at: now + .milliseconds(50))
+        agenda.plan(.agreementIsDue, at: now + World.agreementLook)
+    }
+
+    private func mend(_ machine: SimulatedMember) throws(Broken) {
+        machine.pausedUntil = now
+        machine.clock.setWallClock(off: 0)
+        if !trustsClocks { machine.clock.changeRate(to: drawRate(using: &faultGenerator), at: now) }
+        machine.extraFlushTime = .zero
+        machine.diskStallsUntil = now
+        machine.disk.faults = SimulatedDisk.Faults()
+        machine.diesAtNextFlush = false
+        if let process = machine.process {
+            process.journal.disk.faults = SimulatedDisk.Faults()
+            agenda.plan(.resume(machine.place, life: process.life.number), at: now)
+            if !process.flushing.isEmpty { agenda.plan(.flushed(machine.place, life: process.life.number), at: now + .milliseconds(5)) }
+        } else {
+            machine.isRestartPlanned = true
+            agenda.plan(.restart(machine.place), at: now + .milliseconds(5))
+        }
+    }
+
+    /// Its troubles stay, and one more comes.
+    private func condemn(_ machine: SimulatedMember) throws(Broken) {
+        coverage.note(.membersLeftInTrouble)
+        guard !machine.isLost else { return }
+        let kinds = StandingFault.allCases
+        let standing = kinds[Int(faultGenerator.below(UInt64(kinds.count)))]
+        machine.standing = standing
+        trace.say(now, "\(machine.id) stays in trouble: \(standing)")
+        let others = members.indices.filter { $0 != machine.place }
+        switch standing {
+        case .dead: try die(machine, losingPower: faultGenerator.below(2) == 0)
+        case .cutOff, .deaf, .mute:
+            for other in others {
+                if standing != .mute { network.cut(from: other, to: machine.place) }
+                if standing != .deaf { network.cut(from: machine.place, to: other) }
+            }
+        case .hangs: machine.pausedUntil = .never
+        case .diskHangs: machine.diskStallsUntil = .never
+        case .crashes: agenda.plan(.faultEnds(.crashesAgain(machine.place)), at: now + .milliseconds(1))
+        case .flaky:
+            for other in others {
+                network.degrade(from: machine.place, to: other, lossPerMille: 333, delay: .milliseconds(100))
+                network.degrade(from: other, to: machine.place, lossPerMille: 333, delay: .milliseconds(100))
+            }
+        }
+    }
+
+    /// Of those that the bound is promised to.
+    var soundViews: [Convergence.View] { views { $0.isSound } }
+
+    private func views(where isSeen: (SimulatedMember) -> Bool) -> [Convergence.View] {
+        members.compactMap { member in
+            guard isSeen(member), let process = member.process else { return nil }
+            let raft = process.member.raft
+            return Convergence.View(
+                member: member.id, isLeader: raft.role == .leader, term: raft.term, applied: process.member.state.appliedIndex,
+                hash: process.member.state.fullStateHash())
+        }
+    }
+
+    func lookForLeader() throws(Broken) {
+        let span = now.since(healedAt)
+        do throws(Broken) {
+            // It may be one of the others, if the quorum has followed it to its term.
+            let newest = soundViews.map(\.term).max() ?? .zero
+            let views = views { machine in
+                machine.isSound || (machine.process?.member.raft.term == newest && now >= machine.pausedUntil)
+            }
+            try checks.convergence.mustHaveLeader(views, after: span)
+        } catch {
+            guard span < World.leaderBound else { throw error }
+            agenda.plan(.leaderIsDue, at: now + .milliseconds(50))
+        }
+    }
+
+    /// Duties go on, so that an entry may be on its way at the instant of one look: there are some, and the last is at the bound.
+    func lookForAgreement() {
+        let views = soundViews
+        let agree =
+            clients.openOperations.isEmpty && views.count == members.count { $0.isSound }
+            && views.allSatisfy { $0.applied == views[0].applied && $0.hash == views[0].hash }
+        if agree || now.since(healedAt) >= World.agreementBound {
+            isOver = true
+        } else {
+            agenda.plan(.agreementIsDue, at: now + .milliseconds(50))
+        }
+    }
+
+    func end() throws(Broken) {
+        try checks.convergence.mustAgree(soundViews, openRequests: clients.openOperations, after: World.agreementBound)
+        for machine in members where machine.isSound {
+            guard let process = machine.process else {
+                throw Broken("Convergence", [machine.id], "it is not running \(World.agreementBound.milliseconds) ms after the last fault")
+            }
+            try checks.durability.mustHold(machine.id) {
+                process.member.state.outcome(of: $0.request, by: $0.principal, command: $0.command)
+            }
+        }
+        coverage[.historiesJudged] += try clientHistory.judge()
+        // A phase that was shortened by hand is not asked for as much.
+        guard coverage[.commits] >= World.leastCommits || plan.safetyPhase < FaultPlan.leastSafetyPhase else {
+            throw Broken(
+                "EnoughHappened", [], "only \(coverage[.commits]) entries were committed, where \(World.leastCommits) are the least")
+        }
+    }
+}
