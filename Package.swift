@@ -20,6 +20,12 @@ let stamp: [CSetting] = {
     return [.define("CED_COMMIT", to: commit)]
 }()
 
+/// Plays and their traces, which the tests beside them read.
+let scenarios = [
+    "crash-between-reserve-and-record", "delayed-timeout-now", "deposed-leader", "disruptive-server", "figure-8", "one-way-partition",
+    "restarted-voter", "rotation-with-dying-leaders", "two-disks-lost",
+].flatMap { ["\($0).txt", "\($0).golden"] }
+
 let nio: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
 let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
@@ -98,13 +104,16 @@ let package = Package(
         // The proof.
         .target(
             name: "Simulation", dependencies: ["Consensus", "CtrlExec", "DispatcherState", "Wire", "CoordinatorCore"],
-            path: "Tests/Simulation", exclude: ["Runner", "Tests"], sources: ["World", "Invariants"],
+            path: "Tests/Simulation", exclude: ["Runner", "Scenarios", "Tests", "mutants"], sources: ["World", "Invariants"],
             swiftSettings: settings),
         .executableTarget(
             name: "ced-sim", dependencies: ["Consensus", "Simulation"], path: "Tests/Simulation/Runner", swiftSettings: settings),
         .testTarget(
             name: "SimulationTests", dependencies: ["Simulation", "Consensus", "CtrlExec", "DispatcherState", "Wire", "CoordinatorCore"],
             path: "Tests/Simulation/Tests", swiftSettings: settings),
+        .testTarget(
+            name: "ScenarioTests", dependencies: ["Simulation", "Consensus", "CtrlExec", "DispatcherState", "Wire", "CoordinatorCore"],
+            path: "Tests/Simulation/Scenarios", exclude: scenarios, swiftSettings: settings),
         .testTarget(name: "ConsensusTests", dependencies: ["Consensus", "Simulation"], swiftSettings: settings),
         // Real bytes of real programs, for whoever must understand them.
         .target(name: "TraceFixtures", path: "Tests/Fixtures", exclude: ["traces"], swiftSettings: settings),
