@@ -14,7 +14,7 @@ CED_COMMIT := $(shell ops/commit)
 endif
 export CED_COMMIT
 
-.PHONY: help bootstrap build release demo test lint format simulate mutants bench clean
+.PHONY: help bootstrap build release demo test lint format simulate explore mutants bench clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s "$$(printf '\t')"
@@ -48,6 +48,10 @@ ifdef SEED
 else
 	.build-release/release/ced-sim --from $(FROM) --seeds $(SEEDS) --workers $(JOBS)
 endif
+
+explore: bootstrap ## every order of events that three members may meet, as far as 100 seconds go
+	swift build $(RELEASE) --product ced-explore
+	.build-release/release/ced-explore
 
 mutants: bootstrap ## break the code on purpose and see an invariant fire (ONLY=name, TABLE=docs/proof.md)
 	@ops/mutants $(if $(ONLY),--only $(ONLY)) $(if $(TABLE),--table $(TABLE))

@@ -44,6 +44,7 @@ let package = Package(
         .executable(name: "ced", targets: ["ced"]),
         .executable(name: "cea", targets: ["cea"]),
         .executable(name: "ced-sim", targets: ["ced-sim"]),
+        .executable(name: "ced-explore", targets: ["ced-explore"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.2"),
@@ -114,6 +115,10 @@ let package = Package(
         .testTarget(
             name: "ScenarioTests", dependencies: ["Simulation", "Consensus", "CtrlExec", "DispatcherState", "Wire", "CoordinatorCore"],
             path: "Tests/Simulation/Scenarios", exclude: scenarios, swiftSettings: settings),
+        .target(name: "Exploration", dependencies: ["Consensus"], path: "Tests/Exploration/Explorer", swiftSettings: settings),
+        .executableTarget(name: "ced-explore", dependencies: ["Exploration"], path: "Tests/Exploration/Runner", swiftSettings: settings),
+        .testTarget(
+            name: "ExplorationTests", dependencies: ["Consensus", "Exploration"], path: "Tests/Exploration/Tests", swiftSettings: settings),
         .testTarget(name: "ConsensusTests", dependencies: ["Consensus", "Simulation"], swiftSettings: settings),
         // Real bytes of real programs, for whoever must understand them.
         .target(name: "TraceFixtures", path: "Tests/Fixtures", exclude: ["traces"], swiftSettings: settings),
