@@ -8,7 +8,7 @@
 // journal's stall (a search lets no disk stall).
 
 /// A number that stands for a sequence of numbers (each step of SplitMix64 over the last result and the next number).
-package struct Fingerprint: Hashable, Sendable {
+package struct CoreFingerprint: Hashable, Sendable {
     package private(set) var value: UInt64 = 0x5bd1_e995_9e37_79b9
     package init() {}
 
@@ -47,7 +47,7 @@ package struct Fingerprint: Hashable, Sendable {
 }
 
 extension LeaseRaft {
-    package func addFingerprint(at now: Instant, to fingerprint: inout Fingerprint) {
+    package func addFingerprint(at now: Instant, to fingerprint: inout CoreFingerprint) {
         fingerprint.add(Ballot(term: term, vote: vote))
         for write in [termWrite, ballotWrite, promise.longestWrite, writes.newest] {
             fingerprint.add(write > writes.durable ? write.number - writes.durable.number : 0)
@@ -75,7 +75,7 @@ extension LeaseRaft {
         addState(at: now, to: &fingerprint)
     }
 
-    private func addState(at now: Instant, to fingerprint: inout Fingerprint) {
+    private func addState(at now: Instant, to fingerprint: inout CoreFingerprint) {
         switch state {
         case .follower(let following):
             fingerprint.add(1)
@@ -93,7 +93,7 @@ extension LeaseRaft {
         }
     }
 
-    private func add(_ attempt: Campaign, to fingerprint: inout Fingerprint) {
+    private func add(_ attempt: Campaign, to fingerprint: inout CoreFingerprint) {
         fingerprint.add(attempt.term.number)
         for member in configuration.members {
             fingerprint.add(attempt.granted.contains(member))
@@ -101,7 +101,7 @@ extension LeaseRaft {
         }
     }
 
-    private func add(_ leading: LeaderState, at now: Instant, to fingerprint: inout Fingerprint) {
+    private func add(_ leading: LeaderState, at now: Instant, to fingerprint: inout CoreFingerprint) {
         let limit = timing.promise
         fingerprint.add(leading.firstIndex.position)
         fingerprint.add(leading.isEstablished)

@@ -70,7 +70,7 @@ package struct Cluster {
 
     /// Two states with the same fingerprint have the same future.
     package var fingerprint: UInt64 {
-        var fingerprint = Fingerprint()
+        var fingerprint = CoreFingerprint()
         for node in nodes { fingerprint.add(node.fingerprint) }
         var sum: UInt64 = 0
         for packet in network { sum &+= packet.fingerprint }

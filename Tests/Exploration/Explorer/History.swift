@@ -41,11 +41,11 @@ struct History: Sendable {
         made = said
     }
 
-    func add(at now: Instant, to fingerprint: inout Fingerprint) {
+    func add(at now: Instant, to fingerprint: inout CoreFingerprint) {
         // In no order: which vote left first is nobody's concern.
         var sum: UInt64 = 0
         for vote in votes {
-            var one = Fingerprint()
+            var one = CoreFingerprint()
             one.add(UInt64(vote.voter * 8 + vote.candidate))
             one.add(vote.term.number)
             sum &+= one.value

@@ -33,7 +33,7 @@ final class Node {
 
     /// Once it is as it will stand in a state, and again when time has passed.
     func takeFingerprint(at now: Instant) {
-        var fingerprint = Fingerprint()
+        var fingerprint = CoreFingerprint()
         fingerprint.add(disk.ballot)
         fingerprint.add(disk.longestPromise.nanoseconds)
         fingerprint.add(disk.entries)

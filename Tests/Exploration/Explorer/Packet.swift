@@ -16,7 +16,7 @@ package struct Packet: Sendable {
         self.from = from
         self.to = to
         self.message = message
-        var fingerprint = Fingerprint()
+        var fingerprint = CoreFingerprint()
         fingerprint.add(UInt64(from * 8 + to))
         message.add(to: &fingerprint)
         self.fingerprint = fingerprint.value
@@ -40,7 +40,7 @@ extension Message {
         }
     }
 
-    fileprivate func add(to fingerprint: inout Fingerprint) {
+    fileprivate func add(to fingerprint: inout CoreFingerprint) {
         fingerprint.add(term.number)
         fingerprint.add(UInt64(kind))
         switch body {
@@ -105,7 +105,7 @@ extension AppendAnswer.Result {
 }
 
 extension Heartbeat {
-    fileprivate func add(to fingerprint: inout Fingerprint) {
+    fileprivate func add(to fingerprint: inout CoreFingerprint) {
         fingerprint.add(number.number)
         fingerprint.add(promise.nanoseconds)
         fingerprint.add(commit.position)

@@ -48,8 +48,8 @@ struct SearchTests {
 
     @Test("an instant that is over counts no more, one that is ahead counts by its distance")
     func fingerprintsCountFromNow() {
-        func fingerprint(_ deadline: UInt64, at now: UInt64) -> Fingerprint {
-            var fingerprint = Fingerprint()
+        func fingerprint(_ deadline: UInt64, at now: UInt64) -> CoreFingerprint {
+            var fingerprint = CoreFingerprint()
             fingerprint.add(deadline: Instant(nanosecondsSinceBoot: deadline), at: Instant(nanosecondsSinceBoot: now))
             return fingerprint
         }
