@@ -22,6 +22,8 @@ package struct HTTPLimits: Sendable {
     package var writeTimeout = TimeAmount.seconds(30)
     /// After an early refusal, so that the peer can read it before its unread bytes reset the connection.
     package var lingerTimeout = TimeAmount.seconds(1)
+    /// At a graceful stop, for requests that are on their way: whoever has sent his and finds the connection closed cannot know what happened.
+    package var stopGrace = TimeAmount.milliseconds(500)
     /// Open, or with a request that is still being worked on for a client that may have gone.
     package var connections = 512
     package var connectionsPerAddress = 64
@@ -213,16 +215,19 @@ package final class HTTPListener: Sendable {
         }
     }
 
-    /// Accepts nothing more, closes connections whose request is not complete, waits up to `drain` for the responses of the others, and
-    /// closes what is left.
+    /// Accepts nothing more, waits up to `drain` for the responses of those who are connected, and closes what is left; connections whose request
+    /// is not complete after `stopGrace` (or `drain`, if that is less) sooner than the others.
     package func stop(drain: TimeAmount) async {
         let loop = channel.eventLoop
         _ = await channel.close().result()
         let empty = loop.makePromise(of: Void.self)
         registry.drain(empty)
         let registry = registry
+        let grace = min(drain, registry.limits.stopGrace)
+        let patience = loop.scheduleTask(in: grace) { registry.closeIdle() }
         let deadline = loop.scheduleTask(in: drain) { registry.closeAll() }
         _ = await empty.futureResult.result()
+        patience.cancel()
         deadline.cancel()
     }
 }
@@ -249,7 +254,7 @@ final class ConnectionRegistry: Sendable {
             perAddress[ip] = left > 0 ? left : nil
         }
     }
-    private let limits: HTTPLimits
+    let limits: HTTPLimits
     private let state = Mutex(State())
 
     init(limits: HTTPLimits) { self.limits = limits }
@@ -299,13 +304,16 @@ final class ConnectionRegistry: Sendable {
         }
     }
 
+    /// Fulfilled when the last connection is closed; no more are admitted.
     func drain(_ empty: EventLoopPromise<Void>) {
-        let waiting = state.withLock { state in
-            state.empty = empty
-            return state.entries.values.filter { !$0.isServing && !$0.isClosed }.map(\.channel)
-        }
-        for channel in waiting { channel.close(promise: nil) }
+        state.withLock { $0.empty = empty }
         succeedIfEmpty()
+    }
+
+    /// Those without a complete request.
+    func closeIdle() {
+        let idle = state.withLock { state in state.entries.values.filter { !$0.isServing && !$0.isClosed }.map(\.channel) }
+        for channel in idle { channel.close(promise: nil) }
     }
 
     func closeAll() {

@@ -152,7 +152,9 @@ private final class Collector: ChannelInboundHandler {
 }
 
 /// A plain connection: sends `pieces`, and returns all that came until the other end closed.
-func raw(_ pieces: [String], to port: Int) async throws -> String {
+///
+/// - Parameter between: done when the first piece has left.
+func raw(_ pieces: [String], to port: Int, between: (@Sendable () async throws -> Void)? = nil) async throws -> String {
     let loop = group.next()
     let received = loop.makePromise(of: String.self)
     let channel = try await ClientBootstrap(group: loop)
@@ -161,6 +163,11 @@ func raw(_ pieces: [String], to port: Int) async throws -> String {
         }
         .connect(host: "127.0.0.1", port: port).get()
     // The other end may have closed already; what it said before is what counts.
+    var pieces = pieces[...]
+    if let between, let first = pieces.popFirst() {
+        try await channel.writeAndFlush(ByteBuffer(string: first))
+        try await between()
+    }
     for piece in pieces { channel.writeAndFlush(ByteBuffer(string: piece), promise: nil) }
     return try await received.futureResult.get()
 }

@@ -291,6 +291,22 @@ import Testing
         #expect(await plainClient().failure(with: local(number)) == .refused)
     }
 
+    @Test("a graceful stop answers a request that is on its way")
+    func stopsAfterTheRest() async throws {
+        let port = try await TestListener(configure: { $0.limits.stopGrace = .seconds(30) })
+        let number = port.port
+        let stopping = Box<Task<Void, Never>?>(nil)
+        let answer = try await raw(["POST /ping HTTP/1.1\r\nContent-Length: 2\r\n\r\n{", "}"], to: number) {
+            // Connected and begun; now it is stopped, and the rest comes when nobody else is let in any more.
+            while port.listener.connectionCount == 0 { await Task.yield() }
+            stopping.change { $0 = Task { await port.listener.stop(drain: .seconds(30)) } }
+            while await plainClient().failure(with: local(number)) != .refused { await Task.yield() }
+        }
+        #expect(answer.hasPrefix("HTTP/1.0 200 "))
+        await stopping.value?.value
+        #expect(port.listener.connectionCount == 0)
+    }
+
     @Test("a graceful stop does not wait for ever")
     func stopsInTime() async throws {
         let port = try await TestListener.answering { _, writer in
