@@ -7,6 +7,8 @@ SEEDS ?= 200
 FROM ?= $(shell date +%s)000
 JOBS ?= $(shell nproc)
 RELEASE := --configuration release --scratch-path .build-release
+# A scratch path of its own: it shares nothing with the others.
+STATIC := --configuration release --static-swift-stdlib --scratch-path .build-static
 
 # Programs say of which commit they are built.
 ifndef CED_COMMIT
@@ -14,7 +16,7 @@ CED_COMMIT := $(shell ops/commit)
 endif
 export CED_COMMIT
 
-.PHONY: help bootstrap build release demo test lint format simulate explore mutants bench clean
+.PHONY: help bootstrap build release demo test lint format simulate explore mutants bench clean dist
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s "$$(printf '\t')"
@@ -28,6 +30,15 @@ build: bootstrap ## debug build of everything
 release: bootstrap ## release build of ced and cea in .build-release
 	swift build $(RELEASE) --product ced
 	swift build $(RELEASE) --product cea
+
+dist: bootstrap ## ced, cea and units to carry to other hosts, in .build-static/dist; Swift is linked in
+	swift build $(STATIC) --product ced
+	swift build $(STATIC) --product cea
+	rm -rf .build-static/dist
+	mkdir .build-static/dist
+	strip -o .build-static/dist/ced .build-static/release/ced
+	strip -o .build-static/dist/cea .build-static/release/cea
+	cp -r ops/systemd ops/haproxy docs .build-static/dist/
 
 demo: release ## three members, agents, a killed leader: the main job before your eyes (DEMO_BREAK=1 must fail, KEEP=1 leaves it running)
 	@ops/demo .build-release/release
@@ -62,4 +73,4 @@ bench: release ## fail-over and first-run times, and quiet under load
 	@ops/bench/quiet .build-release/release
 
 clean: ## remove what was built
-	rm -rf .build .build-release .demo
+	rm -rf .build .build-release .build-static .demo

@@ -1,4 +1,5 @@
-"""A machine with a systemd of its own: `systemd-nspawn --boot` on an overlay of this host's root directory, with loopback as its only network.
+"""A machine with a systemd of its own: `systemd-nspawn --boot` on an overlay of this host's root directory, with loopback as its only network or in
+a network namespace that was made for it (hosts.py).
 
 Everything happens in a mount and a process namespace that end with the check, however it ends: mounts are gone with the one, processes with
 the other. What is written lands in memory.
@@ -84,14 +85,17 @@ def remove_group(group):
 
 
 class Machine:
-    def __init__(self, directory):
+    def __init__(self, directory, name="ced-check", namespace=None):
+        """Without a network namespace it also covers this namespace's /run, in which nspawn leaves things; with one that was done."""
+        self.name, self.namespace = name, namespace
         self.directory = os.path.abspath(directory)
         self.root = os.path.join(self.directory, "root")
 
     def __enter__(self):
         os.makedirs(self.directory, exist_ok=True)
         self.mount("tmpfs", self.directory, "-o", "mode=755")
-        self.mount("tmpfs", "/run", "-o", "mode=755")  # what nspawn leaves in it
+        if not self.namespace:
+            self.mount("tmpfs", "/run", "-o", "mode=755")
         for name in ["upper", "work", "root"]:
             os.mkdir(os.path.join(self.directory, name))
         self.mount("overlay", self.root, "-o",
@@ -141,11 +145,18 @@ class Machine:
                 self.install(library, "/usr/lib/" + os.path.basename(library), 0o755)
 
     def boot(self):
+        self.begin_boot()
+        self.wait_for_boot()
+
+    def begin_boot(self):
+        network = f"--network-namespace-path={self.namespace}" if self.namespace else "--private-network"
         self.console = open(os.path.join(self.directory, "console.log"), "w")
         self.process = subprocess.Popen(
-            ["systemd-nspawn", "--quiet", f"--directory={self.root}", "--machine=ced-check", "--register=no", "--keep-unit",
-             "--private-network", "--link-journal=no", "--console=pipe", "--boot", "systemd.unit=basic.target"],
+            ["systemd-nspawn", "--quiet", f"--directory={self.root}", f"--machine={self.name}", "--register=no", "--keep-unit",
+             network, "--link-journal=no", "--console=pipe", "--boot", "systemd.unit=basic.target"],
             stdin=subprocess.DEVNULL, stdout=self.console, stderr=self.console)
+
+    def wait_for_boot(self):
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
