@@ -25,6 +25,13 @@ let scenarios = [
     "crash-between-reserve-and-record", "delayed-timeout-now", "deposed-leader", "disruptive-server", "figure-8", "one-way-partition",
     "restarted-voter", "rotation-with-dying-leaders", "two-disks-lost",
 ].flatMap { ["\($0).txt", "\($0).golden"] }
+/// The simulator runs one thing after the other, so that checks of exclusive access find nothing; and it loads nothing at its start.
+let simulatorSettings: [SwiftSetting] =
+    settings + [.unsafeFlags(["-enforce-exclusivity=unchecked"], .when(configuration: .release))]
+let simulatorLinking: [LinkerSetting] = [
+    .unsafeFlags(
+        ["-static-stdlib", "-l_FoundationCollections", "-l_FoundationCShims", "-lswiftSynchronization"], .when(configuration: .release))
+]
 
 let nio: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
@@ -106,9 +113,10 @@ let package = Package(
         .target(
             name: "Simulation", dependencies: ["Consensus", "CtrlExec", "DispatcherState", "Wire", "CoordinatorCore"],
             path: "Tests/Simulation", exclude: ["Runner", "Scenarios", "Tests", "mutants"], sources: ["World", "Invariants"],
-            swiftSettings: settings),
+            swiftSettings: simulatorSettings),
         .executableTarget(
-            name: "ced-sim", dependencies: ["Consensus", "Simulation"], path: "Tests/Simulation/Runner", swiftSettings: settings),
+            name: "ced-sim", dependencies: ["Consensus", "Simulation"], path: "Tests/Simulation/Runner", swiftSettings: simulatorSettings,
+            linkerSettings: simulatorLinking),
         .testTarget(
             name: "SimulationTests", dependencies: ["Simulation", "Consensus", "CtrlExec", "DispatcherState", "Wire", "CoordinatorCore"],
             path: "Tests/Simulation/Tests", swiftSettings: settings),

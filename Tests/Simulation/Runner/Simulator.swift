@@ -14,6 +14,9 @@ let usage = """
            … --check-determinism                            each seed twice: both runs must leave the same trace hash
            … --safety-phase MS                              a shorter or longer phase of faults than the seed draws
            … --hashes                                       a line for each seed with its trace hash
+           ced-sim --seed S --trace FILE.html               the seed as a diagram for a browser
+           ced-sim --seed S --minimize                      the smallest run of a failing seed that still fails, and how to repeat it
+           … --without KIND,… --faults N --clients N --calm less of what the seed draws, as --minimize says
     """
 
 struct Options {
@@ -25,7 +28,9 @@ struct Options {
     var trace = false
     var checkDeterminism = false
     var hashes = false
-    var safetyPhase: TimeSpan?
+    var limits = Limits()
+    var picture: String?
+    var minimize = false
 
     init() {
         var arguments = CommandLine.arguments.dropFirst()
@@ -40,10 +45,22 @@ struct Options {
             case "--seed": single = number(argument)
             case "--seconds": seconds = number(argument)
             case "--workers": workers = max(1, Int(clamping: number(argument)))
-            case "--trace": trace = true
+            case "--trace":
+                if let next = arguments.first, next.hasSuffix(".html") { picture = arguments.popFirst() } else { trace = true }
+            case "--minimize": minimize = true
+            case "--without":
+                for name in (arguments.popFirst() ?? "").split(separator: ",") {
+                    guard let kind = FaultPlan.Kind.allCases.first(where: { "\($0)" == name }) else {
+                        fail("no kind of fault is called \(name)")
+                    }
+                    limits.without.append(kind)
+                }
+            case "--faults": limits.faults = Int(clamping: number(argument))
+            case "--clients": limits.clients = Int(clamping: number(argument))
+            case "--calm": limits.isCalm = true
             case "--check-determinism": checkDeterminism = true
             case "--hashes": hashes = true
-            case "--safety-phase": safetyPhase = .milliseconds(number(argument))
+            case "--safety-phase": limits.safetyPhase = .milliseconds(number(argument))
             case "--help", "-h":
                 say(usage)
                 exit(0)
@@ -69,6 +86,20 @@ func say(_ line: String, to file: Int32 = 1) {
     }
 }
 
+/// The seed that was begun last, for those who must say where a trap came from. Written by the one task that starts seeds.
+nonisolated(unsafe) var newestSeed: UInt64 = 0
+
+/// A trap (an overflow in apply, say) ends the process at once; this says in which seeds to look for it.
+func sayWhereItTraps() {
+    for number in [SIGILL, SIGTRAP, SIGSEGV, SIGABRT] {
+        signal(number) { number in
+            signal(number, SIG_DFL)
+            say("FAILED: a trap in seed \(newestSeed), or in one that was begun just before it (--workers 1 tells)", to: 2)
+            raise(number)
+        }
+    }
+}
+
 func secondsNow() -> Double {
     var time = timespec()
     clock_gettime(CLOCK_MONOTONIC, &time)
@@ -89,21 +120,28 @@ struct Finding: Sendable {
     let isDeterministic: Bool
 }
 
-func examine(_ seed: UInt64, safetyPhase: TimeSpan?, twice: Bool) -> Finding {
-    let result = World(seed: seed, safetyPhase: safetyPhase).run()
-    let isDeterministic = !twice || World(seed: seed, safetyPhase: safetyPhase, recording: true).run().hash == result.hash
+func examine(_ seed: UInt64, limits: Limits, twice: Bool) -> Finding {
+    let result = World(seed: seed, limits: limits).run()
+    let isDeterministic = !twice || World(seed: seed, limits: limits, recording: true).run().hash == result.hash
     return Finding(result: result, isDeterministic: isDeterministic)
 }
 
 /// Runs it again, this time with words.
-func report(_ seed: UInt64, safetyPhase: TimeSpan?) {
-    let failure = World(seed: seed, safetyPhase: safetyPhase, recording: true).run().failure
+func report(_ seed: UInt64, limits: Limits) {
+    let failure = World(seed: seed, limits: limits, recording: true).run().failure
     say(failure.map { "\n\($0)" } ?? "\nseed \(seed) failed, and did not when it was repeated: the world is not deterministic")
 }
 
 func runOne(_ seed: UInt64, _ options: Options) -> Int32 {
-    let world = World(seed: seed, safetyPhase: options.safetyPhase, recording: true, follow: options.trace ? { say($0) } : nil)
+    let world = World(
+        seed: seed, limits: options.limits, recording: true, drawing: options.picture != nil, follow: options.trace ? { say($0) } : nil)
     let result = world.run()
+    if let path = options.picture, let picture = world.picture {
+        guard PictureFile.write(PictureFile.text(of: picture, seed: seed, end: world.now), to: path) else {
+            options.fail("cannot write \(path): \(String(cString: strerror(errno)))")
+        }
+        say("drawn in \(path)")
+    }
     if let failure = result.failure {
         say(options.trace ? "\nseed \(seed), at \(failure.time) s: \(failure.broken)" : "\n\(failure)")
     }
@@ -114,6 +152,27 @@ func runOne(_ seed: UInt64, _ options: Options) -> Int32 {
         "seed \(seed): trace hash \(hexadecimal(result.hash)), \(result.steps) steps, \(rounded(Double(result.simulated.milliseconds) / 1000)) simulated seconds"
     )
     return result.failure == nil ? 0 : 1
+}
+
+/// Takes away one thing after the other, as long as the same invariant does not hold.
+func minimize(_ seed: UInt64, _ options: Options) -> Int32 {
+    let world = World(seed: seed, limits: options.limits)
+    let result = world.run()
+    guard let failure = result.failure else {
+        say("seed \(seed) does not fail: there is nothing to make smaller")
+        return 1
+    }
+    var runs = 0
+    let limits = Limits.smallest(from: options.limits, plan: world.plan, faults: Int(clamping: result.coverage[.faultsMade])) { limits in
+        runs += 1
+        let found = World(seed: seed, limits: limits).run().failure
+        let isSame = found?.broken.invariant == failure.broken.invariant
+        say("\(isSame ? "fails " : "passes"): \(limits.arguments)")
+        return isSame
+    }
+    report(seed, limits: limits)
+    say("after \(runs) runs; to repeat it: ced-sim --seed \(seed) \(limits.arguments) --trace")
+    return 1
 }
 
 func runMany(_ options: Options) async -> Int32 {
@@ -130,8 +189,9 @@ func runMany(_ options: Options) async -> Int32 {
         var next = options.from
         func start() -> Bool {
             guard next < end, failed.isEmpty, deadline.map({ secondsNow() < $0 }) ?? true else { return false }
-            let (seed, safetyPhase, twice) = (next, options.safetyPhase, options.checkDeterminism)
-            group.addTask { examine(seed, safetyPhase: safetyPhase, twice: twice) }
+            let (seed, limits, twice) = (next, options.limits, options.checkDeterminism)
+            group.addTask { examine(seed, limits: limits, twice: twice) }
+            newestSeed = next
             next += 1
             return true
         }
@@ -167,7 +227,7 @@ func runMany(_ options: Options) async -> Int32 {
     )
 
     if let seed = failed.min() {
-        report(seed, safetyPhase: options.safetyPhase)
+        report(seed, limits: options.limits)
         return 1
     }
     if done >= 50, !coverage.missing.isEmpty {
@@ -183,7 +243,9 @@ func runMany(_ options: Options) async -> Int32 {
 struct Simulator {
     static func main() async {
         let options = Options()
-        if let seed = options.single { exit(runOne(seed, options)) }
+        newestSeed = options.single ?? options.from
+        sayWhereItTraps()
+        if let seed = options.single { exit(options.minimize ? minimize(seed, options) : runOne(seed, options)) }
         exit(await runMany(options))
     }
 }

@@ -352,6 +352,70 @@ struct InvariantTests {
         #expect(throws: Broken.self) { try invariant.applied(ann, at: LogIndex(5), outcome: .pairingClosed, changed: true) }
     }
 
+    @Test("a request that is forwarded for nobody, for a leader, twice, too long, or without end")
+    func forwarding() throws {
+        let life = Life(a, 1)
+        let (user, other) = (Principal.localUser(uid: 1), Principal.localUser(uid: 2))
+        func request(_ principal: Principal, _ remaining: UInt64 = 100, _ command: Command = .closePairing) -> ForwardedRequest {
+            ForwardedRequest(
+                number: 1, operation: .command(command), principal: principal,
+                request: RequestID.minted(session: 1, sequence: 1, answeredThrough: 0),
+                remainingMilliseconds: remaining, believedTerm: Term(1))
+        }
+        var invariant = Forwarding(leastInterval: .milliseconds(25))
+        #expect(throws: Broken.self) { try invariant.sends(life, request(user), hears: nil) }
+        invariant.asks(life, .command(.closePairing), as: user, within: .milliseconds(100))
+        try invariant.sends(life, request(user), hears: nil)
+        #expect(throws: Broken.self) { try invariant.sends(life, request(other), hears: nil) }
+        #expect(throws: Broken.self) { try invariant.sends(Life(a, 2), request(user), hears: nil) }
+        #expect(throws: Broken.self) { try invariant.sends(life, request(user, 100, .abortRotation), hears: nil) }
+        #expect(throws: Broken.self) { try invariant.sends(life, request(user), hears: request(user)) }
+        #expect(throws: Broken.self) { try invariant.sends(life, request(user, 101), hears: nil) }
+        invariant.asks(life, .command(.expire), as: .leader, within: .milliseconds(100))
+        #expect(throws: Broken.self) { try invariant.sends(life, request(.leader, 100, .expire), hears: nil) }
+        #expect(throws: Broken.self) { for _ in 0..<20 { try invariant.sends(life, request(user), hears: nil) } }
+    }
+
+    @Test("a right with an old token, and what was done under one")
+    func fencingTokens() throws {
+        func token(_ incarnation: UInt64, _ index: UInt64) -> FencingTokens.Token {
+            .init(incarnation: incarnation, index: LogIndex(index))
+        }
+        let obligation = ObligationID(LogIndex(7))
+        let later = try #require(SerialNumber(bytes: [0x5c, 200]))
+        var invariant = FencingTokens()
+        #expect(throws: Broken.self) { try invariant.counts(obligation, serial) }
+        try invariant.grants(token(1, 7), obligation, serial)
+        try invariant.counts(obligation, serial)
+        try invariant.grants(token(1, 9), obligation, later)
+        #expect(throws: Broken.self) { try invariant.counts(obligation, serial) }
+        #expect(throws: Broken.self) { try invariant.grants(token(1, 9), obligation, serial) }
+        // A new incarnation begins its log anew, and its tokens are greater all the same.
+        try invariant.grants(token(2, 1), obligation, serial)
+        #expect(throws: Broken.self) { try invariant.grants(token(1, 1_000), obligation, later) }
+    }
+
+    @Test("a secret as it is")
+    func noSecretInTheClear() throws {
+        let invariant = NoSecretInTheClear()
+        let secret = NoSecretInTheClear.secret("key")
+        try invariant.leaves(a, NoSecretInTheClear.sealed(secret), as: "a message")
+        try invariant.leaves(a, [1] + secret.dropLast(4), as: "a message")
+        #expect(throws: Broken.self) { try invariant.leaves(a, [1, 1, 0x73] + secret + [0], as: "a message") }
+    }
+
+    @Test("an entry that is applied twice, or moves the state as it should not")
+    func applyIsTotal() throws {
+        let invariant = ApplyIsTotal()
+        func position(_ index: UInt64, _ time: UInt64) -> (index: LogIndex, time: ClusterTime) {
+            (LogIndex(index), ClusterTime(milliseconds: time))
+        }
+        try invariant.applied("x", before: position(4, 9), after: position(5, 9))
+        #expect(throws: Broken.self) { try invariant.applied("x", before: position(4, 9), after: position(4, 9)) }
+        #expect(throws: Broken.self) { try invariant.applied("x", before: position(4, 9), after: position(5, 8)) }
+        #expect(throws: Broken.self) { try invariant.repeated("x", before: 1, after: 2) }
+    }
+
     @Test("a timer that stands still")
     func timersMoveOn() throws {
         let now = Instant.zero + .milliseconds(5)

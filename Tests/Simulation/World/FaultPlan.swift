@@ -6,7 +6,7 @@
 import Consensus
 
 package struct FaultPlan: Sendable {
-    package enum Kind: CaseIterable, Sendable {
+    package enum Kind: CaseIterable, Hashable, Sendable {
         case killProcess, killWithinFlush, cutPower, cutPowerOfAll, failPowerWithinWrite
         case isolate, cutOneWay, cutLink, split, ring, swizzle, resetConnections, degradeLink
         case pause, slowDisk, stallDisk, hangDisk, failDisk, failWrite, fillDisk, damageDisk, rollDiskBack, changeRate, setWallClock

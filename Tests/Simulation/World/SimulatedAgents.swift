@@ -94,7 +94,7 @@ extension World {
                 let told = agents[agent].answer(call)
                 trace.say(now, "agent \(call.agent.name), told \(call.task): \(told.result), trusts \(agents[agent].trusts)")
                 if !told.refused.isEmpty { coverage.note(.identitiesTurnedAway) }
-                try checkAgents()
+                try check(agents[agent])
                 if !isHealing, agentGenerator.below(100) < 10 {
                     coverage.note(.agentAnswersLost)
                     answer = AgentTaskAnswer(.unreachable("no answer"))
@@ -141,25 +141,34 @@ extension World {
         }
     }
 
-    /// After every deed of an agent, and now and then as entries are committed.
+    /// Now and then as entries are committed: whatever members learned since.
     func checkAgents() throws(Broken) {
-        for record in history.state.agents {
-            guard let place = agents.place(of: record.key) else { continue }
-            for member in members {
-                guard let process = member.process, process.hasBeenReady, let known = process.member.state.agent(paired: record) else {
-                    continue
-                }
-                try checks.agentsAcceptMembers.presents(
-                    member.id, process.member.state.presentation(to: known), to: record.name, whichTrusts: agents[place].trusts)
+        for agent in agents.all where history.state.agents.contains(where: { $0.reqid == agent.key.pairing }) {
+            try present(agent)
+        }
+    }
+
+    /// After a deed of this agent.
+    private func check(_ agent: SimulatedAgent) throws(Broken) {
+        guard history.state.agents.contains(where: { $0.reqid == agent.key.pairing }) else { return }
+        try present(agent)
+    }
+
+    private func present(_ agent: SimulatedAgent) throws(Broken) {
+        for member in members {
+            guard let process = member.process, process.hasBeenReady, let known = process.member.state.agent(paired: agent.key) else {
+                continue
             }
+            try checks.agentsAcceptMembers.presents(
+                member.id, process.member.state.presentation(to: known), to: agent.key.name, whichTrusts: agent.trusts)
         }
     }
 }
 
 extension DispatcherState {
     /// The agent of that pairing, which may have another name here.
-    fileprivate func agent(paired record: AgentRecord) -> AgentRecord? {
-        if let agent = agent(named: record.name), agent.reqid == record.reqid { return agent }
-        return agents.first { $0.reqid == record.reqid }
+    fileprivate func agent(paired key: AgentKey) -> AgentRecord? {
+        if let agent = agent(named: key.name), agent.reqid == key.pairing { return agent }
+        return agents.first { $0.reqid == key.pairing }
     }
 }

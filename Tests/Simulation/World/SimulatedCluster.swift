@@ -19,7 +19,9 @@ enum SimulatedCluster {
         guard let cluster = ClusterID(bytes: bytes), let dispatcher = DispatcherID("dispatcher") else {
             preconditionFailure("sixteen bytes are a cluster's id")
         }
-        func sealed(_ name: String) -> SealedKey { SealedKey(name: name, keyVersion: 1, bytes: Array("sealed \(name)".utf8)) }
+        func sealed(_ name: String) -> SealedKey {
+            SealedKey(name: name, keyVersion: 1, bytes: NoSecretInTheClear.sealed(NoSecretInTheClear.secret(name)))
+        }
         func authority(_ name: String) -> CertificateAuthority {
             CertificateAuthority(certificate: Array("certificate of the \(name)".utf8), key: sealed(name))
         }

@@ -27,7 +27,7 @@ extension World {
     }
 
     func fault() throws(Broken) {
-        guard !isHealing, coverage[.faultsMade] < UInt64(plan.faultLimit) else { return }
+        guard !isHealing, !plan.kinds.isEmpty, coverage[.faultsMade] < UInt64(plan.faultLimit) else { return }
         coverage.note(.faultsMade)
         try breakSomething()
         // Now and then a lull, in which the cluster gets on its feet and has something to lose again.
@@ -45,6 +45,7 @@ extension World {
         let length = drawLength()
         trace.mix(UInt64(place) << 8 | UInt64(plan.kinds.firstIndex(of: kind) ?? 0))
         trace.say(now, "fault: \(kind) at \(machine.id) for \(length.milliseconds) ms")
+        picture?.breaks(place, at: now, for: length, "\(kind)")
         switch kind {
         case .killProcess: try die(machine, losingPower: false)
         case .killWithinFlush: machine.diesAtNextFlush = true
@@ -151,7 +152,7 @@ extension World {
             coverage.note(.rateChanges)
             machine.clock.changeRate(to: drawRate(using: &faultGenerator), at: now)
             if let process = machine.process {
-                try observeLease(machine, process, process.member)
+                try observeLease(machine, process)
                 // The timer of the loop goes by the changed clock.
                 agenda.plan(.tick(place, life: process.life.number), at: process.tickPlannedAt == .never ? now : process.tickPlannedAt)
             }
@@ -200,8 +201,9 @@ extension World {
     private var leaderPlace: Int? {
         var best: (place: Int, term: UInt64)?
         for member in members {
-            guard let raft = member.process?.member.raft, raft.role == .leader, raft.term.number > best?.term ?? 0 else { continue }
-            best = (member.place, raft.term.number)
+            guard let process = member.process, process.member.raft.role == .leader else { continue }
+            let term = process.member.raft.term.number
+            if term > best?.term ?? 0 { best = (member.place, term) }
         }
         return best?.place
     }

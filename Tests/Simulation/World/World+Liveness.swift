@@ -90,6 +90,7 @@ extension World {
         let kinds = StandingFault.allCases
         let standing = kinds[Int(faultGenerator.below(UInt64(kinds.count)))]
         machine.standing = standing
+        picture?.breaks(machine.place, at: now, for: .seconds(60), "\(standing), for ever")
         trace.say(now, "\(machine.id) stays in trouble: \(standing)")
         let others = members.indices.filter { $0 != machine.place }
         switch standing {

@@ -34,6 +34,10 @@ struct Invariants {
     var agentsAcceptMembers = AgentsAcceptMembers()
     var soundCalendar = SoundCalendar()
     var revokedStaysOut = RevokedStaysOut()
+    var forwarding = Forwarding(leastInterval: .milliseconds(25))
+    var fencingTokens = FencingTokens()
+    var noSecretInTheClear = NoSecretInTheClear()
+    var applyIsTotal = ApplyIsTotal()
 
     init(genesis: GenesisState, timing: Timing) {
         leaseExclusivity = LeaseExclusivity(effectAge: timing.effectAge)
@@ -49,83 +53,93 @@ extension World {
     func observe(
         _ machine: SimulatedMember, _ process: SimulatedProcess, _ event: Event, _ moment: Moment, readAt: TrueTime, _ effects: [Effect]
     ) throws(Broken) {
-        // One copy of the member for all that looks at it.
-        let member = process.member
-        let raft = member.raft
+        // No copy of the member is made: each of its many parts would be counted up and down.
         let (life, id) = (process.life, machine.id)
+        let (role, term, commitIndex) = (process.member.raft.role, process.member.raft.term, process.member.raft.commitIndex)
+        let appliedIndex = process.member.state.appliedIndex
 
         observeHeard(machine, process, event, moment, readAt: readAt)
         try observeEffects(machine, process, event, effects, readAt: readAt)
 
-        let isLeader = raft.role == .leader
-        let isElected = isLeader && !(process.wasLeader && process.lastTerm == raft.term)
+        let isLeader = role == .leader
+        let isElected = isLeader && !(process.wasLeader && process.lastTerm == term)
         if isElected {
             coverage.note(.elections)
-            trace.mix(raft.term.number)
-            trace.say(now, "\(life) is elected for term \(raft.term)")
-            try checks.electionSafety.leads(life, in: raft.term)
-            try checks.leaderCompleteness.leads(id, in: raft.term) { machine.known.written.mark(at: $0) }
-            if trustsClocks { try checks.leaseExclusivity.elected(id, term: raft.term, at: now) }
-            checks.leadersKnowTheirQuorum.elected(life, term: raft.term, at: moment.instant)
+            trace.mix(term.number)
+            trace.say(now, "\(life) is elected for term \(term)")
+            try checks.electionSafety.leads(life, in: term)
+            try checks.leaderCompleteness.leads(id, in: term) { machine.known.written.mark(at: $0) }
+            if trustsClocks { try checks.leaseExclusivity.elected(id, term: term, at: now) }
+            checks.leadersKnowTheirQuorum.elected(life, term: term, at: moment.instant)
         }
-        if process.wasLeader, !isLeader { trace.say(now, "\(life) leads no more; its term is \(raft.term)") }
+        if process.wasLeader, !isLeader { trace.say(now, "\(life) leads no more; its term is \(term)") }
 
-        if raft.commitIndex > process.lastCommit { try observeCommit(machine, process, raft, isLeader: isLeader) }
-        let state = member.state
-        if state.appliedIndex > process.lastApplied {
-            trace.mix(state.stateHash)
-            try checks.stateMachineSafety.isDurable(id, applied: state.appliedIndex, durable: machine.known.durable.last)
-            try checks.stateMachineSafety.applied(id, through: state.appliedIndex, hash: state.stateHash)
-            if state.appliedIndex.position % 32 == 0 {
-                try checks.stateMachineSafety.appliedWhole(id, through: state.appliedIndex, hash: state.fullStateHash())
+        if commitIndex > process.lastCommit { try observeCommit(machine, process, through: commitIndex, term: term, isLeader: isLeader) }
+        if appliedIndex > process.lastApplied {
+            let stateHash = process.member.state.stateHash
+            trace.mix(stateHash)
+            try checks.stateMachineSafety.isDurable(id, applied: appliedIndex, durable: machine.known.durable.last)
+            try checks.stateMachineSafety.applied(id, through: appliedIndex, hash: stateHash)
+            if appliedIndex.position % 32 == 0 {
+                try checks.stateMachineSafety.appliedWhole(id, through: appliedIndex, hash: process.member.state.fullStateHash())
             }
         }
         try checks.monotoneCounters.observe(
             life,
             MonotoneCounters.Reading(
-                term: raft.term, commit: raft.commitIndex, applied: state.appliedIndex, time: state.time,
-                serialCounter: state.nextSerialCounter))
+                term: term, commit: commitIndex, applied: appliedIndex, time: process.member.state.time,
+                serialCounter: process.member.state.nextSerialCounter))
 
-        try observeLease(machine, process, member)
+        try observeLease(machine, process)
 
-        if isLeader, history.mark(at: state.appliedIndex)?.term == raft.term, process.servedTerm != raft.term {
-            process.servedTerm = raft.term
-            try checks.durability.mustHold(id) { state.outcome(of: $0.request, by: $0.principal, command: $0.command) }
-            let late = state.obligations.filter { $0.term < raft.term }
+        if isLeader, history.mark(at: appliedIndex)?.term == term, process.servedTerm != term {
+            process.servedTerm = term
+            try checks.durability.mustHold(id) { process.member.state.outcome(of: $0.request, by: $0.principal, command: $0.command) }
+            let late = process.member.state.obligations.filter { $0.term < term }
             coverage[.obligationsResumed] += UInt64(late.count)
         }
         if case .tick = event {
             if isLeader {
                 try checks.leadersKnowTheirQuorum.leads(
-                    life, term: raft.term, voters: configuration.voters, quorum: configuration.quorum, at: moment.instant)
+                    life, term: term, voters: configuration.voters, quorum: configuration.quorum, at: moment.instant)
             }
             let answered = effects.compactMap { if case .reply(_, let ticket) = $0.action { ticket } else { nil } }
             try checks.oneAnswerPerCaller.ticked(life, at: moment.instant, grace: .milliseconds(200), answering: answered)
         }
-        if let problem = raft.invariantViolation() { throw Broken("CoreInvariant", [id], problem) }
-        process.nextDeadline = member.nextDeadline
+        if let problem = process.member.raft.invariantViolation() { throw Broken("CoreInvariant", [id], problem) }
+        process.nextDeadline = process.member.nextDeadline
         try checks.timersMoveOn.stepped(id, at: moment.instant, nextDeadline: process.nextDeadline)
 
-        if !process.hasBeenReady, member.isReady(at: moment.instant) { process.hasBeenReady = true }
+        if !process.hasBeenReady, process.member.isReady(at: moment.instant) { process.hasBeenReady = true }
+        picture?.becomes(machine.place, "\(role) t\(term)", at: now)
         process.wasLeader = isLeader
-        process.lastTerm = raft.term
-        process.lastCommit = raft.commitIndex
-        process.lastApplied = state.appliedIndex
+        process.lastTerm = term
+        process.lastCommit = commitIndex
+        process.lastApplied = appliedIndex
     }
 
     /// Asked at an instant of true time, as a caller of `/leader` would.
-    func observeLease(_ machine: SimulatedMember, _ process: SimulatedProcess, _ member: Member) throws(Broken) {
+    func observeLease(_ machine: SimulatedMember, _ process: SimulatedProcess) throws(Broken) {
         guard trustsClocks else { return }
-        let raft = member.raft
+        guard process.member.raft.role == .leader else {
+            picture?.holds(machine.place, term: process.member.raft.term, to: nil, at: now)
+            return checks.leaseExclusivity.ends(machine.id, at: now)
+        }
         let reading = machine.clock.instant(at: now)
-        let leaseEnd = member.holdsLease(at: reading) ? raft.lease(at: reading) : nil
-        try checks.leaseExclusivity.observe(process.life, term: raft.term, end: leaseEnd.map { machine.clock.time(of: $0) }, at: now)
+        let leaseEnd = process.member.holdsLease(at: reading) ? process.member.raft.lease(at: reading) : nil
+        picture?.holds(machine.place, term: process.member.raft.term, to: leaseEnd.map { machine.clock.time(of: $0) }, at: now)
+        try checks.leaseExclusivity.observe(
+            process.life, term: process.member.raft.term, end: leaseEnd.map { machine.clock.time(of: $0) }, at: now)
     }
 
     /// What the event told the member, where an invariant keeps book of it.
     private func observeHeard(
         _ machine: SimulatedMember, _ process: SimulatedProcess, _ event: Event, _ moment: Moment, readAt: TrueTime
     ) {
+        if case .request(let operation, _, let principal, let deadline, _) = event {
+            let span = deadline.since(moment.instant) + .milliseconds(1)
+            checks.forwarding.asks(process.life, operation, as: principal, within: span)
+        }
         switch event {
         case .request(_, _, _, let deadline, let ticket), .read(_, let deadline, let ticket), .reports(let deadline, let ticket):
             checks.oneAnswerPerCaller.asks(process.life, ticket, deadline: deadline)
@@ -142,11 +156,11 @@ extension World {
         _ message: Message, from sender: MemberID, _ machine: SimulatedMember, _ process: SimulatedProcess, _ moment: Moment,
         readAt: TrueTime
     ) {
-        let raft = process.member.raft
-        if let heartbeat = message.heartbeat, raft.term == message.term, raft.leader == sender {
+        let term = process.member.raft.term
+        if let heartbeat = message.heartbeat, term == message.term, process.member.raft.leader == sender {
             checks.promiseKept.promises(machine.id, to: sender, heartbeat.promise, at: readAt)
         }
-        if message.answersHeartbeat, raft.term == message.term {
+        if message.answersHeartbeat, term == message.term {
             checks.leadersKnowTheirQuorum.answered(process.life, term: message.term, by: sender, at: moment.instant)
         }
         switch message.body {
@@ -171,6 +185,10 @@ extension World {
             switch effect.action {
             case .write(let write, let id):
                 try observeWrite(write, id, machine, process)
+            case .send(.forward(let request), _):
+                var heard: ForwardedRequest?
+                if case .peer(.forward(let request), _) = event { heard = request }
+                try checks.forwarding.sends(process.life, request, hears: heard)
             case .send(.consensus(let message, _), let target):
                 if let heartbeat = message.heartbeat {
                     checks.promiseKept.promises(machine.id, to: machine.id, heartbeat.promise, at: readAt)
@@ -202,6 +220,7 @@ extension World {
         }
         machine.known.write(write, id)
         for entry in write.entries {
+            try checks.noSecretInTheClear.leaves(machine.id, entry.payload, as: "entry \(entry.index) of its journal")
             guard let mark = machine.known.written.mark(at: entry.index), mark.term == entry.term else {
                 throw Broken(
                     "LogMatching", [machine.id], "it writes entry \(entry.index) where its log ends at \(machine.known.written.last)")
@@ -211,41 +230,44 @@ extension World {
     }
 
     private func observeCommit(
-        _ machine: SimulatedMember, _ process: SimulatedProcess, _ raft: LeaseRaft, isLeader: Bool
+        _ machine: SimulatedMember, _ process: SimulatedProcess, through commitIndex: LogIndex, term: Term, isLeader: Bool
     ) throws(Broken) {
-        if raft.commitIndex > history.last {
+        if commitIndex > history.last {
             var added: [LogMark] = []
-            for entry in raft.committedEntries(after: history.last, through: raft.commitIndex) {
+            for entry in process.member.raft.committedEntries(after: history.last, through: commitIndex) {
                 let change = history.append(entry)
                 added.append(history.marks[history.marks.count - 1])
-                checks.leaderCompleteness.committed(history.marks[history.marks.count - 1], in: raft.term)
+                checks.leaderCompleteness.committed(history.marks[history.marks.count - 1], in: term)
                 coverage.note(.commits)
                 try observeCommitted(entry, change)
             }
             let mark = history.mark(at: history.last)
             let holders = members.filter { $0.known.durable.mark(at: history.last) == mark }.map(\.id)
             try checks.committedStays.advanced(
-                by: machine.id, term: raft.term, isLeader: isLeader, adding: added, holders: holders, quorum: configuration.quorum)
+                by: machine.id, term: term, isLeader: isLeader, adding: added, holders: holders, quorum: configuration.quorum)
         }
-        try checks.committedStays.believes(machine.id, raft.commitIndex, machine.known.written.mark(at: raft.commitIndex))
+        try checks.committedStays.believes(machine.id, commitIndex, machine.known.written.mark(at: commitIndex))
     }
 
     private func observeCommitted(_ entry: Entry, _ change: CommittedHistory.Change) throws(Broken) {
-        let state = history.state
         trace.say(
             now,
             "committed \(entry.index) of term \(entry.term): \(change.proposal.map { words(for: $0.command) } ?? "nothing") → \(change.applied.outcome)"
         )
-        try checks.stateMachineSafety.applied(nil, through: entry.index, hash: state.stateHash)
+        picture?.notes(
+            nil, at: now, "committed \(entry.index)/t\(entry.term): \(change.proposal.map { words(for: $0.command) } ?? "nothing")")
+        try checks.stateMachineSafety.applied(nil, through: entry.index, hash: history.state.stateHash)
         if entry.index.position % 32 == 0 {
-            try checks.stateMachineSafety.appliedWhole(nil, through: entry.index, hash: state.fullStateHash())
+            try checks.stateMachineSafety.appliedWhole(nil, through: entry.index, hash: history.state.fullStateHash())
         }
-        try checks.monotoneCounters.committed(entry.index, time: state.time, serialCounter: state.nextSerialCounter)
-        for obligation in state.obligations {
+        try checks.monotoneCounters.committed(entry.index, time: history.state.time, serialCounter: history.state.nextSerialCounter)
+        for obligation in history.state.obligations {
             try checks.uniqueSerials.reserves(
                 obligation.serial, UniqueSerials.Reservation(obligation: obligation.id, term: obligation.term))
         }
         guard let proposal = change.proposal else { return }
+        try observeRights(proposal, entry, change)
+        if entry.index.position % 16 == 0 { try probeApply(proposal, entry) }
         if let request = proposal.request {
             let isFirst = try checks.exactlyOnce.applied(
                 proposal.principal, request, at: entry.index, outcome: change.applied.outcome, changed: change.changed)
@@ -253,7 +275,7 @@ extension World {
         }
         try checks.revokedStaysOut.applied(proposal.principal, at: entry.index, outcome: change.applied.outcome, changed: change.changed)
         if case .revoked(entry.index) = change.applied.outcome {
-            for record in state.revocations where record.index == entry.index {
+            for record in history.state.revocations where record.index == entry.index {
                 coverage.note(.certificatesRevoked)
                 checks.revokedStaysOut.revokes(record.serial)
             }
@@ -275,12 +297,13 @@ extension World {
             case .tagsLearned: coverage.note(.tagsLearned)
             case .raiseVersion: coverage.note(.versionsRaised)
             case .activate: coverage.note(.rotationsActivated)
-            case .retire(let serial): coverage.note(state.identity(serial)?.phase == .aborted ? .rotationsAborted : .identitiesRetired)
+            case .retire(let serial):
+                coverage.note(history.state.identity(serial)?.phase == .aborted ? .rotationsAborted : .identitiesRetired)
             default: break
             }
         }
         // Whether an agent is lost shows at the next look as well; each takes time.
-        if entry.index.position % 4 == 0 { try checkAgents() }
+        if entry.index.position % 8 == 0 { try checkAgents() }
         for decision in change.applied.decided {
             switch decision.verdict {
             case .approved:
@@ -289,6 +312,49 @@ extension World {
             case .denied: coverage.note(.pairingsDenied)
             case .expired: break
             }
+        }
+    }
+
+    /// Who may sign what, and what counts of it.
+    private func observeRights(_ proposal: Proposal, _ entry: Entry, _ change: CommittedHistory.Change) throws(Broken) {
+        func granted(_ id: ObligationID) throws(Broken) {
+            guard let obligation = history.state.obligation(id) else { return }
+            let token = FencingTokens.Token(incarnation: genesis.incarnation.counter, index: entry.index)
+            try checks.fencingTokens.grants(token, id, obligation.serial)
+        }
+        if case .underway(ObligationID(entry.index)) = change.applied.outcome { try granted(ObligationID(entry.index)) }
+        guard change.applied.outcome == .stepped else { return }
+        switch proposal.command {
+        case .reserveAnew(let id): try granted(id)
+        case .recordCertificate(let id, let serial, _, _), .signingFailed(let id, let serial, _),
+            .recordIdentity(let id, let serial, _, _, _):
+            try checks.fencingTokens.counts(id, serial)
+        default: break
+        }
+    }
+
+    /// What no leader would propose, applied to a copy: the same out of place, by somebody else, at the end of time, and once more.
+    private func probeApply(_ proposal: Proposal, _ entry: Entry) throws(Broken) {
+        var hostile: [Proposal] = []
+        for principal in [Principal.leader, .pairingHost(address: "::"), .localUser(uid: .max)] {
+            var proposal = proposal
+            proposal.principal = principal
+            hostile.append(proposal)
+        }
+        for time in [ClusterTime.zero, ClusterTime(milliseconds: .max)] {
+            var proposal = proposal
+            proposal.time = time
+            proposal.calendar = WallClock(secondsSince1970: time == .zero ? .min : .max)
+            hostile.append(proposal)
+        }
+        var copy = history.state
+        for proposal in hostile {
+            let before = (index: copy.appliedIndex, time: copy.time)
+            _ = copy.apply(proposal, at: before.index.next, term: entry.term)
+            try checks.applyIsTotal.applied("\(proposal.command)", before: before, after: (copy.appliedIndex, copy.time))
+            let hash = copy.stateHash
+            _ = copy.apply(proposal, at: entry.index, term: entry.term)
+            try checks.applyIsTotal.repeated("\(proposal.command)", before: hash, after: copy.stateHash)
         }
     }
 
@@ -330,7 +396,6 @@ extension World {
 
     func observeReply(_ reply: Reply, _ call: Int, _ machine: SimulatedMember, _ process: SimulatedProcess) throws(Broken) {
         let operation = clients.operation(ofCall: call)
-        let state = process.member.state
         switch (reply, operation.kind) {
         case (.settled(let outcome), .exclusive(.command(let command), let request)):
             guard let request, !outcome.isPassing else { return }
@@ -342,13 +407,13 @@ extension World {
                 return
             }
             try checks.exactlyOnce.answered(machine.id, operation.principal, request, outcome)
-            let stored = state.outcome(of: request, by: operation.principal, command: command)
+            let stored = process.member.state.outcome(of: request, by: operation.principal, command: command)
             guard stored == outcome else {
                 throw Broken(
                     "Durability", [machine.id],
                     "it answers \(request) with \(outcome); its own state says \(stored.map { "\($0)" } ?? "nothing")")
             }
-            try observeReleased(outcome, state, machine)
+            try observeReleased(outcome, process, machine)
         case (.readable, .read(let consistency, _)):
             let isLeader = process.member.raft.role == .leader
             switch consistency {
@@ -359,17 +424,17 @@ extension World {
             case .stale: return
             }
             try checks.freshReads.reads(
-                machine.id, consistency.rawValue, mustSee: operation.mustSee, sees: state.appliedIndex)
+                machine.id, consistency.rawValue, mustSee: operation.mustSee, sees: process.member.state.appliedIndex)
         default:
             break
         }
     }
 
     /// The certificate that belongs to the outcome is handed out with the reply, from the state that this member has.
-    private func observeReleased(_ outcome: Outcome, _ state: DispatcherState, _ machine: SimulatedMember) throws(Broken) {
+    private func observeReleased(_ outcome: Outcome, _ process: SimulatedProcess, _ machine: SimulatedMember) throws(Broken) {
         guard case .operatorIssued(let name, let serial) = outcome else { return }
-        if state.revocation(of: serial) != nil { return }
-        guard let record = state.operatorRecord(named: name, serial: serial) else {
+        if process.member.state.revocation(of: serial) != nil { return }
+        guard let record = process.member.state.operatorRecord(named: name, serial: serial) else {
             throw Broken("Durability", [machine.id], "it says that \(serial) was issued to \(name), and has no such certificate")
         }
         try checks.uniqueSerials.releases(serial, record.certificate, certified: SimulatedCertificate(bytes: record.certificate)?.serial)

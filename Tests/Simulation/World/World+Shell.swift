@@ -163,6 +163,9 @@ extension World {
             // Files that nobody reads here; what they would contain is a pure function with tests of its own.
             break
         case .log(let record):
+            for field in record.fields {
+                try checks.noSecretInTheClear.leaves(machine.id, Array(field.value.utf8), as: "its log")
+            }
             if record.action == "clock-off" { coverage.note(.leadersOffTheCalendar) }
             trace.say(now, "\(process.life) logs \(record.action) \(record.fields.map { "\($0.key)=\($0.value)" }.joined(separator: " "))")
         case .stop(let reason):
@@ -187,8 +190,10 @@ extension World {
         }
         let bytes = message.encoded()
         trace.mix(bytes)
+        try checks.noSecretInTheClear.leaves(machine.id, bytes, as: "a message to \(target)")
         let arrivals = network.arrivals(from: machine.place, to: place, at: now, coverage: &coverage)
         trace.say(now, "\(process.life) → \(target)\(arrivals.isEmpty ? " (lost)" : ""): \(words(for: message))")
+        picture?.says(machine.place, to: place, at: now, arrives: arrivals, words(for: message))
         let connection = network.connection(from: machine.place, to: place)
         for arrival in arrivals {
             agenda.plan(
@@ -228,7 +233,9 @@ extension World {
             nextJob += 1
             var key: SealedKey?
             if case .dispatcherIdentity = obligation.purpose {
-                key = SealedKey(name: "dispatcher-\(obligation.serial)", keyVersion: 1, bytes: Array("sealed \(nextJob)".utf8))
+                key = SealedKey(
+                    name: "dispatcher-\(obligation.serial)", keyVersion: 1,
+                    bytes: NoSecretInTheClear.sealed(NoSecretInTheClear.secret("\(nextJob)")))
             }
             result = .success(SignedCertificate(der: certificate.bytes, notAfter: job.validity.notAfter, key: key))
         }
@@ -333,6 +340,9 @@ extension World {
         trace.say(now, "\(process.life) dies\(losingPower ? " with its machine" : "") as \(raft.role) of term \(raft.term)")
         trace.mix(losingPower ? 0xdead : 0xdea1)
         machine.process = nil
+        picture?.becomes(machine.place, nil, at: now)
+        picture?.holds(machine.place, term: raft.term, to: nil, at: now)
+        picture?.notes(machine.place, at: now, losingPower ? "the power fails" : "the process dies")
         machine.disk = process.journal.disk
         machine.diedAt = now
         machine.pausedUntil = now
@@ -352,6 +362,7 @@ extension World {
         checks.leaseExclusivity.ends(machine.id, at: now)
         checks.promiseKept.restarts(machine.id)
         checks.oneAnswerPerCaller.dies(process.life)
+        checks.forwarding.dies(process.life)
         for caller in process.callers { agenda.plan(.reply(call: caller.call, .connectionLost), at: now + clients.pause(.milliseconds(5))) }
         guard !machine.isRestartPlanned, !machine.isLost, machine.standing != .dead else { return }
         machine.isRestartPlanned = true
@@ -422,6 +433,7 @@ extension World {
         process.lastTerm = opened.recovered.ballot.term
         process.nextDeadline = member.nextDeadline
         machine.process = process
+        picture?.becomes(machine.place, "follower t\(opened.recovered.ballot.term)", at: now)
         machine.pausedUntil = now
         trace.say(
             now,

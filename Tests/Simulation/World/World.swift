@@ -72,15 +72,21 @@ package final class World {
     var isOver = false
     var steps: UInt64 = 0
     var failure: Broken?
+    /// For a person; nil unless somebody asked for it.
+    package internal(set) var picture: Picture?
 
     /// `follow` is given every line as it is made; the newest lines are kept if `recording`. A shorter safety phase than the one that the seed
     /// draws is for places where time is short; nothing else changes by it until it ends.
-    package init(seed: UInt64, safetyPhase: TimeSpan? = nil, recording: Bool = false, follow: ((String) -> Void)? = nil) {
+    package init(
+        seed: UInt64, safetyPhase: TimeSpan? = nil, limits: Limits = Limits(), recording: Bool = false, drawing: Bool = false,
+        follow: ((String) -> Void)? = nil
+    ) {
         self.seed = seed
         var root = SeededGenerator(seed: mixed(seed, 0x5eed))
         var planGenerator = SeededGenerator(seed: root.next())
         var plan = FaultPlan(using: &planGenerator)
         plan.safetyPhase = safetyPhase ?? plan.safetyPhase
+        limits.restrict(&plan)
         self.plan = plan
         trace = Trace(recording: recording || follow != nil, follow: follow)
         let genesis = SimulatedCluster.genesis(members: plan.members, using: &planGenerator)
@@ -105,6 +111,7 @@ package final class World {
                 wallOffset: Int64(machines.below(5)) - 2, at: .zero)
             members.append(SimulatedMember(id: id, place: place, clock: clock, disk: SimulatedDisk(seed: machines.next())))
         }
+        if drawing { picture = Picture(members: ids.map(\.name)) }
     }
 
     package struct Result: Sendable {
@@ -141,6 +148,7 @@ package final class World {
             try end()
         } catch {
             failure = error
+            picture?.fails(at: now, error)
             trace.say(now, "*** \(error)")
         }
         return Result(
@@ -159,6 +167,7 @@ package final class World {
             } catch {
                 throw Broken("JournalRecovery", [member.id], "its journal cannot be made: \(error)")
             }
+            try checks.noSecretInTheClear.leaves(member.id, genesisPayload, as: "its genesis file")
             agenda.plan(.restart(member.place), at: now + shellGenerator.span(upTo: .milliseconds(50)))
             member.isRestartPlanned = true
         }
