@@ -62,10 +62,10 @@ endif
 
 explore: bootstrap ## every order of events that three members may meet, as far as 100 seconds go
 	swift build $(RELEASE) --product ced-explore
-	.build-release/release/ced-explore
+	.build-release/release/ced-explore --states 1500000 --seconds 100
 
-mutants: bootstrap ## break the code on purpose and see an invariant fire (ONLY=name, TABLE=docs/proof.md)
-	@ops/mutants $(if $(ONLY),--only $(ONLY)) $(if $(TABLE),--table $(TABLE))
+mutants: bootstrap ## break the code on purpose and see an invariant fire (ONLY=name, EXPLORE=1 by the search, TABLE=docs/proof.md)
+	@ops/mutants $(if $(EXPLORE),--explore) $(if $(ONLY),--only $(ONLY)) $(if $(TABLE),--table $(TABLE))
 
 bench: release ## fail-over and first-run times, and quiet under load
 	@ops/bench/failover .build-release/release
