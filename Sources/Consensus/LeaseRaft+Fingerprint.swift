@@ -34,6 +34,10 @@ package struct CoreFingerprint: Hashable, Sendable {
             add(entry.term.number)
             add(UInt64(entry.payload.count))
             for byte in entry.payload { add(UInt64(byte)) }
+            for members in [entry.configuration?.voters ?? [], entry.configuration?.learners ?? []] {
+                add(UInt64(members.count))
+                for member in members { add(member) }
+            }
         }
     }
     /// How far ahead a deadline is; nothing, if it is over.

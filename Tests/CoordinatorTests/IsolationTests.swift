@@ -124,7 +124,8 @@ struct IsolationTests {
             #expect(ping.json["results"]?.count == 1 && ping.error.wholeMatch(of: warning) != nil, "\(ping)")
             let refused = try await ced(["list-agents"] + impatient)
             #expect(
-                refused.code == 75 && refused.out.isEmpty && refused.error.contains("; --consistency stale shows what a member without a leader has\n"))
+                refused.code == 75 && refused.out.isEmpty
+                    && refused.error.contains("; --consistency stale shows what a member without a leader has\n"))
             let stale = try await ced(["list-agents", "--consistency", "stale", "--json"] + connection)
             #expect(stale.code == 0 && stale.json.count == 1 && stale.error.wholeMatch(of: warning) != nil, "\(stale)")
             open.ports.isolationLimit.change(seconds: 30)

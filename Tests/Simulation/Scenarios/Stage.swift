@@ -106,7 +106,7 @@ final class Stage {
         machine.journal = opened.journal
         machine.durable = .zero
         let settings = MemberSettings(
-            id: machine.id, version: "staged", timing: Stage.timing, session: UInt64(place + 1) << 32 | machine.lives << 8)
+            id: machine.id, version: "staged", timing: Stage.timing, knows: .first, session: UInt64(place + 1) << 32 | machine.lives << 8)
         machine.member = Member(
             genesis: genesis, configuration: opened.genesis.configuration, recovered: opened.recovered, settings: settings,
             seed: UInt64(place) * 1_000 + machine.lives, now: moment)
