@@ -28,6 +28,8 @@ package enum WireFailure: Error, Hashable, Sendable, CustomStringConvertible {
 package enum WireLimit {
     /// One frame of the peer port (architecture, rule 5), without its length.
     package static let frame = 1024 * 1024
+    /// The body of a snapshot. A state of 10,000 agents, 10,000 operators and 50,000 kept outcomes has some 30 MB.
+    package static let image = 1 << 30
     /// Bytes in one message of a bulk connection: sent in a fraction of a millisecond.
     package static let bulkBytes = 128 * 1024
     /// Entries in one append.

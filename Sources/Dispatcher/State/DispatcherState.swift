@@ -34,9 +34,7 @@ package struct DispatcherState: Hashable, Sendable {
         appliedIndex = .zero
         serials = Serials(incarnation: genesis.incarnation, next: genesis.nextSerialCounter)
         identityBook = Identities(genesis: genesis.identity, members: genesis.members.map(\.id))
-        var hasher = CanonicalHasher(.entry)
-        hasher.add(genesis)
-        stateHash = hasher.digest
+        stateHash = DispatcherState.hash(of: genesis)
     }
 
     package var genesis: GenesisState { _read { yield shared.state } }

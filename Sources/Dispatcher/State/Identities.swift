@@ -47,6 +47,13 @@ struct Identities: Hashable, Sendable {
         uses[genesis.serial] = IdentityUse(holders: members.sorted())
     }
 
+    init(all: [Identity], uses: SortedArrayMap<SerialNumber, IdentityUse>, rotation: Rotation?, lastRotation: RotationRecord?) {
+        self.all = all
+        self.uses = uses
+        self.rotation = rotation
+        self.lastRotation = lastRotation
+    }
+
     subscript(serial: SerialNumber) -> Identity? { all.first { $0.serial == serial } }
     var current: Identity? { all.last { $0.phase == .current } }
     var isFull: Bool { all.count { !$0.isFinished } >= Identities.limit }

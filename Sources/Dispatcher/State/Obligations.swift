@@ -45,6 +45,12 @@ struct Obligations: Hashable, Sendable {
     /// The requests whose answer comes when the obligation ends.
     private(set) var waiters = SortedArrayMap<ObligationID, [RequestKey]>()
 
+    init() {}
+    init(open: SortedArrayMap<ObligationID, Obligation>, waiters: SortedArrayMap<ObligationID, [RequestKey]>) {
+        self.open = open
+        self.waiters = waiters
+    }
+
     mutating func add(_ obligation: Obligation) { open[obligation.id] = obligation }
 
     /// True if this entry's term and serial are those of the standing reservation. A late or second doer has another serial, or none.

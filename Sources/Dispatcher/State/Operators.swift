@@ -30,6 +30,9 @@ struct Operators: Hashable, Sendable {
 
     private(set) var records = SortedArrayMap<Key, OperatorRecord>()
 
+    init() {}
+    init(records: SortedArrayMap<Key, OperatorRecord>) { self.records = records }
+
     var isFull: Bool { records.count >= Operators.limit }
 
     subscript(name: OperatorName, serial: SerialNumber) -> OperatorRecord? { records[Key(name: name, serial: serial)] }

@@ -51,6 +51,14 @@ struct PairingQueue: Hashable, Sendable {
 
     static let untilClosed = ClusterTime(milliseconds: .max)
 
+    init() {}
+    init(waiting: [QueuedPairing], openUntil: ClusterTime?, decisions: SortedArrayMap<Reqid, Decided>, order: [Reqid]) {
+        self.waiting = waiting
+        self.openUntil = openUntil
+        self.decisions = decisions
+        for reqid in order { decisionOrder.append(reqid) }
+    }
+
     func isOpen(at now: ClusterTime) -> Bool { openUntil.map { $0 == PairingQueue.untilClosed || now < $0 } ?? false }
 
     func find(_ reqid: Reqid) -> QueuedPairing? { waiting.first { $0.submission.reqid == reqid } }

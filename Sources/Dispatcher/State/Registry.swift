@@ -52,6 +52,9 @@ struct Registry: Hashable, Sendable {
 
     private(set) var agents = SortedArrayMap<AgentName, AgentRecord>()
 
+    init() {}
+    init(agents: SortedArrayMap<AgentName, AgentRecord>) { self.agents = agents }
+
     func isFull(for name: AgentName) -> Bool { agents.count >= Registry.limit && agents[name] == nil }
 
     /// Pairing again under a name overwrites its record (protocol page, 7.10).

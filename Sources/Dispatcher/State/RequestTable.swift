@@ -7,11 +7,11 @@
 import CtrlExec
 
 /// (principal, request id) without what differs between attempts.
-enum RequestKey: Comparable, Hashable, Sendable {
+package enum RequestKey: Comparable, Hashable, Sendable {
     case client(String, Principal)
     case minted(session: UInt64, sequence: UInt64, Principal)
 
-    init(_ request: RequestID, _ principal: Principal) {
+    package init(_ request: RequestID, _ principal: Principal) {
         switch request {
         case .client(let text): self = .client(text, principal)
         case .minted(let session, let sequence, _): self = .minted(session: session, sequence: sequence, principal)
@@ -46,11 +46,11 @@ struct RequestTable: Hashable, Sendable {
         case new
     }
 
-    private enum Expiring: Hashable, Sendable {
+    enum Expiring: Hashable, Sendable {
         case client(RequestKey)
         case session(UInt64)
     }
-    private struct Expiry: Hashable, Sendable {
+    struct Expiry: Hashable, Sendable {
         let at: ClusterTime
         let what: Expiring
     }
@@ -61,7 +61,18 @@ struct RequestTable: Hashable, Sendable {
     private(set) var count = 0
     /// One for each client's record and each session. Cluster time never goes back, so the first is (nearly) the earliest; what stands behind
     /// a later one waits for it, which "at least a day" permits.
-    private var expiries = Queue<Expiry>()
+    private(set) var expiries = Queue<Expiry>()
+
+    init() {}
+
+    /// As it was in another process; the expiries are appended one by one, in their order.
+    init(clients: SortedArrayMap<RequestKey, Record>, sessions: SortedArrayMap<UInt64, Session>) {
+        self.clients = clients
+        self.sessions = sessions
+        count = clients.count + sessions.values.reduce(0) { $0 + $1.records.count }
+    }
+
+    mutating func append(_ what: Expiring, at end: ClusterTime) { expiries.append(Expiry(at: end, what: what)) }
 
     func find(_ request: RequestID, by principal: Principal, _ fingerprint: Fingerprint) -> Found {
         let key = RequestKey(request, principal)

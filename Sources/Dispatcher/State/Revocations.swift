@@ -45,6 +45,12 @@ struct Revocations: Hashable, Sendable {
     /// The last entry that added one.
     private(set) var changed = LogIndex.zero
 
+    init() {}
+    init(records: SortedArrayMap<SerialNumber, RevocationRecord>, changed: LogIndex) {
+        self.records = records
+        self.changed = changed
+    }
+
     subscript(serial: SerialNumber) -> RevocationRecord? { records[serial] }
 
     /// The first word about a certificate stands.

@@ -70,6 +70,13 @@ package struct Rotation: Hashable, Sendable {
     package let isCompromised: Bool
     package let started: ClusterTime
     package let startedAt: WallClock
+    package init(stage: Stage, overlapMilliseconds: UInt64, isCompromised: Bool, started: ClusterTime, startedAt: WallClock) {
+        self.stage = stage
+        self.overlapMilliseconds = overlapMilliseconds
+        self.isCompromised = isCompromised
+        self.started = started
+        self.startedAt = startedAt
+    }
 }
 
 /// The last rotation whose identity became current, for people: nothing is decided by it.
@@ -82,6 +89,17 @@ package struct RotationRecord: Hashable, Sendable {
     package let overlapMilliseconds: UInt64
     /// When the replaced identity was retired; nil while somebody may still trust it.
     package var previousRetiredAt: WallClock?
+    package init(
+        serial: SerialNumber, previous: SerialNumber?, startedAt: WallClock, activatedAt: WallClock, overlapMilliseconds: UInt64,
+        previousRetiredAt: WallClock?
+    ) {
+        self.serial = serial
+        self.previous = previous
+        self.startedAt = startedAt
+        self.activatedAt = activatedAt
+        self.overlapMilliseconds = overlapMilliseconds
+        self.previousRetiredAt = previousRetiredAt
+    }
 }
 
 /// What becomes of an identity beside its phase.
@@ -90,6 +108,10 @@ package struct IdentityUse: Hashable, Sendable {
     package internal(set) var holders: [MemberID]
     /// Of a previous identity: not before is it taken from any agent.
     package internal(set) var retireAt: ClusterTime?
+    package init(holders: [MemberID], retireAt: ClusterTime? = nil) {
+        self.holders = holders
+        self.retireAt = retireAt
+    }
 }
 
 /// Why an identity is not retired yet.

@@ -7,6 +7,13 @@ struct SortedArrayMap<Key: Comparable & Hashable & Sendable, Value: Hashable & S
     private(set) var keys: [Key] = []
     private(set) var values: [Value] = []
 
+    init() {}
+    /// For whoever has seen that the keys rise and that there is a value for each.
+    init(uncheckedKeys keys: [Key], values: [Value]) {
+        self.keys = keys
+        self.values = values
+    }
+
     var count: Int { keys.count }
     var isEmpty: Bool { keys.isEmpty }
 

@@ -1,7 +1,7 @@
 // Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
 
 // The canonical form of every type that the state is made of: all stored properties in order, enum cases by number. A field that is added
-// to a type is added here too.
+// to a type is added here too, and to the state's image (`Image/`).
 
 import Consensus
 import CtrlExec

@@ -70,9 +70,9 @@ struct CanonicalHasher {
 }
 
 /// A request as 128 bits: two requests under one id are the same if these are.
-struct Fingerprint: Hashable, Sendable {
-    let first: UInt64
-    let second: UInt64
+package struct Fingerprint: Hashable, Sendable {
+    package let first: UInt64
+    package let second: UInt64
 
     /// Covers all of the command that two honest attempts at the same request have in common. The reqid of a pairing submission is not
     /// part of it: the member draws one for each attempt, and the first attempt's stands (`Outcome.pairingQueued` names it).
@@ -87,7 +87,7 @@ struct Fingerprint: Hashable, Sendable {
         self = hasher.fingerprint
     }
 
-    init(first: UInt64, second: UInt64) {
+    package init(first: UInt64, second: UInt64) {
         self.first = first
         self.second = second
     }
