@@ -47,15 +47,15 @@ import Testing
         }
     }
 
-    @Test("a state that went through an image goes on like the one that did not", arguments: 0..<10 as Range<UInt64>)
+    @Test("a state that went through an image goes on like the one that did not", arguments: 0..<6 as Range<UInt64>)
     func lives(_ seed: UInt64) throws {
         var life = StateLife(seed: seed)
         var twin = life
         for step in 1...1_500 {
             life.step()
             twin.step()
-            #expect(life.state.stateHash == twin.state.stateHash)
             if step % 50 == 0 {
+                #expect(life.state.stateHash == twin.state.stateHash)
                 let revived = try afterwards(twin.state)
                 #expect(revived == life.state)
                 #expect(revived.fullStateHash() == life.state.fullStateHash())
@@ -69,8 +69,9 @@ import Testing
         var sum: [String: Int] = [:]
         for seed in 0..<10 as Range<UInt64> {
             var life = StateLife(seed: seed)
-            for _ in 0..<1_500 {
+            for step in 1...1_500 {
                 life.step()
+                guard step % 10 == 0 else { continue }
                 let image = life.state.image()
                 sum["clients", default: 0] += image.clients.count
                 sum["sessions", default: 0] += image.sessions.count

@@ -37,6 +37,29 @@ struct InvariantTests {
         #expect(throws: Broken.self) { try invariant.presents(a, [other], to: agent, whichTrusts: []) }
     }
 
+    @Test("a state that is not what its snapshot was taken of")
+    func imageFidelity() throws {
+        let invariant = ImageFidelity()
+        var state = DispatcherState(genesis: try smallGenesis())
+        try invariant.survives(state)
+        let before = state
+        state.applyNothing(at: LogIndex(1), term: Term(1))
+        try invariant.survives(state)
+        #expect(throws: Broken.self) { try invariant.isSame(before, as: state) }
+    }
+
+    private func smallGenesis() throws -> GenesisState {
+        let key = SealedKey(name: "key", keyVersion: 1, bytes: [1])
+        let authority = CertificateAuthority(certificate: [2], key: key)
+        return GenesisState(
+            cluster: try #require(ClusterID(bytes: Array(0..<16))), incarnation: Incarnation(counter: 1, random: 7),
+            dispatcherID: try #require(DispatcherID("dispatcher")),
+            members: [MemberRecord(id: a, address: "127.0.0.1:7446", certificateSerial: serial)], fleetCA: authority, clusterCA: authority,
+            identity: Identity(
+                serial: serial, certificate: [3], key: key, notAfter: WallClock(secondsSince1970: 2_000_000_000), phase: .current),
+            nextSerialCounter: 2)
+    }
+
     @Test("two leaders in one term")
     func electionSafety() throws {
         var invariant = ElectionSafety()

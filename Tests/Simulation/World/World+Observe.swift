@@ -15,6 +15,7 @@ struct Invariants {
     var leaderCompleteness = LeaderCompleteness()
     var committedStays = CommittedStays()
     var stateMachineSafety = StateMachineSafety()
+    let imageFidelity = ImageFidelity()
     var durability = Durability()
     var exactlyOnce = ExactlyOnce()
     var monotoneCounters = MonotoneCounters()
@@ -259,6 +260,7 @@ extension World {
         try checks.stateMachineSafety.applied(nil, through: entry.index, hash: history.state.stateHash)
         if entry.index.position % 32 == 0 {
             try checks.stateMachineSafety.appliedWhole(nil, through: entry.index, hash: history.state.fullStateHash())
+            try checks.imageFidelity.survives(history.state)
         }
         try checks.monotoneCounters.committed(entry.index, time: history.state.time, serialCounter: history.state.nextSerialCounter)
         for obligation in history.state.obligations {
