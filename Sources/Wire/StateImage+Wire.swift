@@ -22,6 +22,7 @@ extension StateImage {
         proto.stateHash = stateHash
         proto.nextSerialCounter = nextSerialCounter
         proto.rotationIndex = rotationIndex.position
+        proto.machineVersion = machineVersion.number
         proto.clients = clients.map { ProtoKeptClient($0) }
         proto.sessions = sessions.map { ProtoKeptSession($0) }
         proto.expiries = expiries.map { ProtoKeptExpiry($0) }
@@ -49,7 +50,8 @@ extension StateImage {
         self.init(
             genesisHash: proto.genesisHash, time: ClusterTime(milliseconds: proto.timeMilliseconds),
             appliedIndex: try LogIndex(checking: proto.appliedIndex), stateHash: proto.stateHash,
-            nextSerialCounter: proto.nextSerialCounter, rotationIndex: try LogIndex(checking: proto.rotationIndex))
+            nextSerialCounter: proto.nextSerialCounter, rotationIndex: try LogIndex(checking: proto.rotationIndex),
+            machineVersion: MachineVersion(proto.machineVersion))
         clients = try each(proto.clients) { (client) throws(WireFailure) in try Client(client) }
         sessions = try each(proto.sessions) { (session) throws(WireFailure) in try Session(session) }
         expiries = try each(proto.expiries) { (expiry) throws(WireFailure) in try Expiry(expiry) }

@@ -13,7 +13,7 @@ extension ValueGenerator {
     mutating func image(of genesis: GenesisState) -> StateImage {
         var image = StateImage(
             genesisHash: DispatcherState.hash(of: genesis), time: clusterTime(), appliedIndex: index(), stateHash: any(),
-            nextSerialCounter: any(), rotationIndex: index())
+            nextSerialCounter: any(), rotationIndex: index(), machineVersion: pick([.first, .second, MachineVersion(9)]))
         image.clients = Array(["a", "b", "z~"].prefix(some())).map {
             StateImage.Client(text: $0, principal: principal(), kept: kept())
         }

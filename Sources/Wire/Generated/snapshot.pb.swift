@@ -70,6 +70,12 @@ package nonisolated struct ProtoStateImage: @unchecked Sendable {
     set {_uniqueStorage()._rotationIndex = newValue}
   }
 
+  /// Which rules of the state machine are in force.
+  package var machineVersion: UInt32 {
+    get {_storage._machineVersion}
+    set {_uniqueStorage()._machineVersion = newValue}
+  }
+
   /// By text and principal.
   package var clients: [ProtoKeptClient] {
     get {_storage._clients}
@@ -743,7 +749,7 @@ fileprivate nonisolated let _protobuf_package = "ced"
 
 nonisolated extension ProtoStateImage: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".StateImage"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}format\0\u{3}genesis_hash\0\u{3}time_milliseconds\0\u{3}applied_index\0\u{3}state_hash\0\u{3}next_serial_counter\0\u{3}rotation_index\0\u{1}clients\0\u{1}sessions\0\u{1}expiries\0\u{1}obligations\0\u{1}agents\0\u{1}waiting\0\u{3}pairing_open_until_milliseconds\0\u{1}decided\0\u{1}operators\0\u{1}identities\0\u{1}uses\0\u{1}rotation\0\u{3}last_rotation\0\u{1}revocations\0\u{3}revocation_index\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}format\0\u{3}genesis_hash\0\u{3}time_milliseconds\0\u{3}applied_index\0\u{3}state_hash\0\u{3}next_serial_counter\0\u{3}rotation_index\0\u{1}clients\0\u{1}sessions\0\u{1}expiries\0\u{1}obligations\0\u{1}agents\0\u{1}waiting\0\u{3}pairing_open_until_milliseconds\0\u{1}decided\0\u{1}operators\0\u{1}identities\0\u{1}uses\0\u{1}rotation\0\u{3}last_rotation\0\u{1}revocations\0\u{3}revocation_index\0\u{4}\u{8}machine_version\0")
 
   fileprivate class _StorageClass {
     var _format: UInt32 = 0
@@ -753,6 +759,7 @@ nonisolated extension ProtoStateImage: SwiftProtobuf.Message, SwiftProtobuf._Mes
     var _stateHash: UInt64 = 0
     var _nextSerialCounter: UInt64 = 0
     var _rotationIndex: UInt64 = 0
+    var _machineVersion: UInt32 = 0
     var _clients: [ProtoKeptClient] = []
     var _sessions: [ProtoKeptSession] = []
     var _expiries: [ProtoKeptExpiry] = []
@@ -785,6 +792,7 @@ nonisolated extension ProtoStateImage: SwiftProtobuf.Message, SwiftProtobuf._Mes
       _stateHash = source._stateHash
       _nextSerialCounter = source._nextSerialCounter
       _rotationIndex = source._rotationIndex
+      _machineVersion = source._machineVersion
       _clients = source._clients
       _sessions = source._sessions
       _expiries = source._expiries
@@ -840,6 +848,7 @@ nonisolated extension ProtoStateImage: SwiftProtobuf.Message, SwiftProtobuf._Mes
         case 20: try { try decoder.decodeSingularMessageField(value: &_storage._lastRotation) }()
         case 21: try { try decoder.decodeRepeatedMessageField(value: &_storage._revocations) }()
         case 22: try { try decoder.decodeSingularUInt64Field(value: &_storage._revocationIndex) }()
+        case 30: try { try decoder.decodeSingularUInt32Field(value: &_storage._machineVersion) }()
         default: break
         }
       }
@@ -918,6 +927,9 @@ nonisolated extension ProtoStateImage: SwiftProtobuf.Message, SwiftProtobuf._Mes
       if _storage._revocationIndex != 0 {
         try visitor.visitSingularUInt64Field(value: _storage._revocationIndex, fieldNumber: 22)
       }
+      if _storage._machineVersion != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._machineVersion, fieldNumber: 30)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -934,6 +946,7 @@ nonisolated extension ProtoStateImage: SwiftProtobuf.Message, SwiftProtobuf._Mes
         if _storage._stateHash != rhs_storage._stateHash {return false}
         if _storage._nextSerialCounter != rhs_storage._nextSerialCounter {return false}
         if _storage._rotationIndex != rhs_storage._rotationIndex {return false}
+        if _storage._machineVersion != rhs_storage._machineVersion {return false}
         if _storage._clients != rhs_storage._clients {return false}
         if _storage._sessions != rhs_storage._sessions {return false}
         if _storage._expiries != rhs_storage._expiries {return false}

@@ -18,7 +18,7 @@ extension DispatcherState {
     package func image() -> StateImage {
         var image = StateImage(
             genesisHash: DispatcherState.hash(of: genesis), time: time, appliedIndex: appliedIndex, stateHash: stateHash,
-            nextSerialCounter: serials.next, rotationIndex: rotationIndex)
+            nextSerialCounter: serials.next, rotationIndex: rotationIndex, machineVersion: machineVersion)
         requests.write(into: &image)
         image.obligations = openObligations.open.values.map {
             StateImage.OpenObligation(obligation: $0, waiters: openObligations.waiters[$0.id] ?? [])
@@ -44,6 +44,8 @@ extension DispatcherState {
         stateHash = image.stateHash
         serials = Serials(incarnation: genesis.incarnation, next: image.nextSerialCounter)
         rotationIndex = image.rotationIndex
+        guard image.machineVersion >= .first else { throw .inconsistent("the version of the rules is none") }
+        machineVersion = image.machineVersion
         requests = try RequestTable(image)
         openObligations = try Obligations(image)
         registry = try Registry(image)

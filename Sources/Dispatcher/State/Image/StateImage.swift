@@ -104,6 +104,7 @@ package struct StateImage: Hashable, Sendable {
     package var stateHash: UInt64
     package var nextSerialCounter: UInt64
     package var rotationIndex: LogIndex
+    package var machineVersion: MachineVersion
     /// Sorted by text and principal.
     package var clients: [Client] = []
     /// Sorted by id; the records by sequence and principal.
@@ -133,7 +134,7 @@ package struct StateImage: Hashable, Sendable {
 
     package init(
         genesisHash: UInt64, time: ClusterTime, appliedIndex: LogIndex, stateHash: UInt64, nextSerialCounter: UInt64,
-        rotationIndex: LogIndex
+        rotationIndex: LogIndex, machineVersion: MachineVersion
     ) {
         self.genesisHash = genesisHash
         self.time = time
@@ -141,6 +142,7 @@ package struct StateImage: Hashable, Sendable {
         self.stateHash = stateHash
         self.nextSerialCounter = nextSerialCounter
         self.rotationIndex = rotationIndex
+        self.machineVersion = machineVersion
     }
 }
 
