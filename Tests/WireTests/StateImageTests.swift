@@ -120,8 +120,8 @@ import Testing
         }
     }
 
-    /// An image with at least two of everything.
-    private func full() throws -> (GenesisState, StateImage) {
+    /// An image with at least two of everything; it takes thousands of draws to find one.
+    private static let full: (genesis: GenesisState, image: StateImage) = {
         var generator = ValueGenerator(seed: 11)
         while true {
             let genesis = generator.genesis()
@@ -131,12 +131,9 @@ import Testing
                 image.decided.count, image.operators.count, image.identities.count, image.uses.count, image.revocations.count,
                 image.sessions.first?.records.count ?? 0, image.uses.first?.use.holders.count ?? 0,
             ]
-            if counts.allSatisfy({ $0 >= 2 }) {
-                _ = try DispatcherState(genesis: genesis, image: image)
-                return (genesis, image)
-            }
+            if counts.allSatisfy({ $0 >= 2 }) { return (genesis, image) }
         }
-    }
+    }()
 
     @Test(
         "an image that no state has is refused",
@@ -164,8 +161,9 @@ import Testing
             Spoiled("more agents than are paired") { $0.agents = [AgentRecord](repeating: $0.agents[0], count: 10_001) },
         ])
     func spoiled(_ spoiled: Spoiled) throws {
-        let (genesis, original) = try full()
-        var image = original
+        let genesis = StateImageTests.full.genesis
+        var image = StateImageTests.full.image
+        _ = try DispatcherState(genesis: genesis, image: image)
         spoiled.spoil(&image)
         let flaw = #expect(throws: StateImageFlaw.self) { try DispatcherState(genesis: genesis, image: image) }
         #expect(flaw?.description.contains("snapshot") == true)
