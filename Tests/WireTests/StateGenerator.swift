@@ -182,6 +182,7 @@ struct StateLife {
             switch state.step(for: agent, at: ClusterTime(milliseconds: milliseconds)) {
             case .announce(let serial): return (.identityConfirmed(agent.key, serial, refused: []), .leader)
             case .remove(let serial, _): return (.identityRemoved(agent.key, serial), .leader)
+            case nil where state.machineVersion == .first: return (.raiseVersion(.second), .leader)
             case nil: return (.tagsLearned(agent.key, generator.tags()), .leader)
             }
         case 16:
