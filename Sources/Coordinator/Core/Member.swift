@@ -215,8 +215,9 @@ package struct Member: Sendable {
         advanceGatherings(at: now, into: &effects)
         reportHoldings(at: now, consensus: &consensus, into: &effects)
         noteCalendar(at: now, into: &effects)
-        performDuties(at: now, consensus: &consensus, into: &effects)
+        // Before the duties: what is handed over in this step may not begin anything in it.
         handOver(at: now, consensus: &consensus, into: &effects)
+        performDuties(at: now, consensus: &consensus, into: &effects)
     }
 
     private mutating func receive(

@@ -8,5 +8,6 @@ enum RegressionSeeds {
         2,  // the same, where a segment ends
         10,  // a lease read at a leader whose own disk is behind the quorum's
         22,  // an answer to a forwarded request of an earlier process, under the same number
+        100_720,  // a signature begun in the step that handed leadership over
     ]
 }
