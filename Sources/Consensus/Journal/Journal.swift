@@ -4,7 +4,14 @@
 // outward face and the writing side; JournalFormat.swift says what stands on disk and why it can be trusted; JournalRecovery.swift opens.
 // Promised: when `flush` has returned, everything appended comes back at the next `open`, or `open` refuses; nothing comes back in part
 // of a write that was not flushed, unless that write was larger than a segment. One `Disk.synchronize` a flush, except where a segment ends.
-// Left to others: threads, when to flush, what to do about a failure (the process ends).
+// Left to others: threads, when to flush, what to do about a failure (the process ends; a full disk is waited for).
+
+extension DiskFailure {
+    /// `.full` promises that nothing changed. Where that cannot be promised, it is a failure as any other.
+    func asFinal(_ file: FileName, while operation: String) -> DiskFailure {
+        self == .full ? .failed(operation: operation, file, reason: "no space left on the disk") : self
+    }
+}
 
 /// What a member is born with; the first thing in its journal, never changed.
 package struct Genesis: Hashable, Sendable {
@@ -144,7 +151,7 @@ package struct Journal<D: Disk>: Sendable {
         guard durable < batch.start else { return }
         do throws(DiskFailure) { try disk.synchronize(fileName) } catch {
             failed = true
-            throw error
+            throw error.asFinal(fileName, while: "synchronize")
         }
         durable = batch.start
     }
@@ -163,8 +170,9 @@ package struct Journal<D: Disk>: Sendable {
         let start = batch.start
         let bytes = batch.finish(mark: durable)
         do throws(DiskFailure) { try disk.write(bytes, to: fileName, at: UInt64(start.offset)) } catch {
+            // Some of it may be there; the space was there when the segment was made, so this is a disk that cannot be relied on.
             failed = true
-            throw error
+            throw error.asFinal(fileName, while: "write")
         }
         batch.restart(at: JournalPosition(segment: start.segment, offset: start.offset + bytes.count), continuing: batch.checksum)
     }
@@ -181,7 +189,7 @@ package struct Journal<D: Disk>: Sendable {
         precondition(size <= layout.largestBatch, "a record of \(payloadBytes) bytes is larger than a segment")
         do throws(DiskFailure) { try roll() } catch {
             failed = true
-            throw error
+            throw error.asFinal(fileName, while: "write")
         }
     }
 
@@ -235,7 +243,7 @@ package struct Journal<D: Disk>: Sendable {
             try disk.synchronizeDirectory()
         } catch {
             // From here on nothing is repeated, also not for want of space.
-            throw error == .full ? .failed(operation: "synchronize", unfinished, reason: "no space left on the disk") : error
+            throw error.asFinal(unfinished, while: "synchronize")
         }
     }
 }

@@ -131,7 +131,7 @@ package struct SnapshotStore<D: Disk>: Sendable {
         } catch {
             // From here on nothing is repeated, also not for want of space.
             failed = true
-            throw error == .full ? .failed(operation: "synchronize", unfinished, reason: "no space left on the disk") : error
+            throw error.asFinal(unfinished, while: "synchronize")
         }
     }
 

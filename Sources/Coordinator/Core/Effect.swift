@@ -21,7 +21,7 @@ package struct Effect: Sendable {
 }
 
 package enum Action: Sendable {
-    /// Append to the journal; answered by `.wrote` or `.writeFailed`.
+    /// Append to the journal; answered by `.wrote` or `.writeFailed`, maybe after `.diskFull`.
     case write(JournalWrite, WriteID)
     case send(PeerMessage, to: MemberID)
     /// To a caller who waits; exactly one for each ticket, except after `.callerGone`.

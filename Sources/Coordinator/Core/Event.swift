@@ -13,6 +13,8 @@ package enum Event: Sendable {
     case peer(PeerMessage, from: MemberID)
     case wrote(WriteID)
     case writeFailed(DiskFailure)
+    /// There is no space for the next writes. They are kept and tried again; `.wrote` tells when they found some.
+    case diskFull
     /// An authenticated caller asks for an exclusive operation; without an id the member mints one.
     case request(ExclusiveOperation, RequestID?, from: Principal, deadline: Instant, Ticket)
     case read(ReadConsistency, deadline: Instant, Ticket)

@@ -63,6 +63,8 @@ package struct Member: Sendable {
     var unreportedHoldings: [SerialNumber] = []
     /// Where the state stood when that was looked up.
     var holdingsIndex = LogIndex.zero
+    /// The journal found no space for what it was last given.
+    var isDiskFull = false
     /// When the leader is told once more what this member holds, if it does not know.
     var holdingDue = Instant(nanosecondsSinceBoot: 0)
 
@@ -87,9 +89,14 @@ package struct Member: Sendable {
             receive(message, from: sender, at: now, consensus: &consensus, into: &effects)
         case .wrote(let write):
             raft.wrote(write, at: now.instant, into: &consensus)
+            if isDiskFull { effects.append(Effect(.log(LogRecord(.info, "disk-has-space")))) }
+            isDiskFull = false
         case .writeFailed(let failure):
-            if failure == .full { raft.diskIsFull(at: now.instant, into: &consensus) }
             effects.append(Effect(.stop(.journalFailed(failure))))
+        case .diskFull:
+            raft.diskIsFull(at: now.instant, into: &consensus)
+            if !isDiskFull { effects.append(Effect(.log(LogRecord(.error, "disk-full", [("TRIED", "again until there is space")])))) }
+            isDiskFull = true
         case .request(let operation, let request, let principal, let deadline, let ticket):
             begin(operation, request, from: principal, deadline: deadline, ticket, at: now, consensus: &consensus, into: &effects)
         case .read(let consistency, let deadline, let ticket):

@@ -10,6 +10,8 @@ package struct EffectGate: Sendable {
     /// Every write up to this one is on disk.
     package private(set) var durable = WriteID.zero
     private var waiting: [(write: WriteID, effect: Effect)] = []
+    /// While a disk takes nothing for hours, heartbeats go on asking. Beyond this many the oldest message is lost, as any may be.
+    static let waitingLimit = 4096
 
     package init() {}
 
@@ -22,6 +24,9 @@ package struct EffectGate: Sendable {
         case .durable(let write):
             if write <= durable { return effect }
             waiting.append((write, effect))
+            if waiting.count > Self.waitingLimit, let oldest = waiting.firstIndex(where: { $0.effect.action.isMessage }) {
+                waiting.remove(at: oldest)
+            }
             return nil
         }
     }
@@ -33,4 +38,8 @@ package struct EffectGate: Sendable {
         if !open.isEmpty { waiting.removeAll { $0.write <= durable } }
         return open
     }
+}
+
+extension Action {
+    fileprivate var isMessage: Bool { if case .send = self { true } else { false } }
 }

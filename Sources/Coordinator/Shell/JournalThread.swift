@@ -2,7 +2,8 @@
 
 // The journal on one thread of its own, because a flush blocks. Writes that wait together are flushed together.
 // Promises: writes are appended in the order in which they were handed in; a write is reported only after the flush that covers it;
-// after a failure nothing is tried again. What a failure means is left to the member (it stops the process).
+// after a failure nothing is tried again. What a failure means is left to the member (it stops the process). A disk without space for the
+// next segment is no failure: what was refused is kept in its order and tried again when somebody asks for it.
 // The thread gives signs of life, so that others can tell a disk that is slow from one that never returns.
 
 import Consensus
@@ -13,6 +14,8 @@ import Synchronization
 /// Where the runner hands the writes of the core.
 package protocol JournalWriting: Sendable {
     func append(_ write: JournalWrite, _ id: WriteID)
+    /// After it was reported that there is no space: tries what waits once more. Harmless at any other time.
+    func retry()
 }
 
 /// Something that works on a thread of its own and can be asked whether it still does.
@@ -31,12 +34,16 @@ package final class JournalThread<D: Disk>: JournalWriting, Living {
         /// This write and every one before it is on disk.
         case durable(WriteID)
         case failed(DiskFailure)
+        /// There is no space for what comes next. Nothing is tried again before `retry`.
+        case full
     }
 
     private struct Queue {
         var writes: [(write: JournalWrite, id: WriteID)] = []
         var isDraining = false
         var isBroken = false
+        /// The first of `writes` found no space. `isDraining` stays, so that nobody starts before `retry`.
+        var isFull = false
     }
 
     private let thread = NIOThreadPool(numberOfThreads: 1)
@@ -81,8 +88,16 @@ package final class JournalThread<D: Disk>: JournalWriting, Living {
         if mustStart { thread.submit { _ in self.drain() } }
     }
 
-    /// Returns once everything handed in is on disk, or the journal has failed.
+    /// Returns once everything handed in is on disk, or the journal has failed or finds no space.
     package func close() async throws { try await thread.shutdownGracefully() }
+
+    package func retry() {
+        let mustStart = queue.withLock { queue in
+            defer { queue.isFull = false }
+            return queue.isFull && !queue.isBroken
+        }
+        if mustStart { thread.submit { _ in self.drain() } }
+    }
 
     private func drain() {
         while true {
@@ -92,32 +107,47 @@ package final class JournalThread<D: Disk>: JournalWriting, Living {
                 queue.isDraining = !batch.isEmpty
                 return batch
             }
-            guard let last = batch.last else { return }
-            do throws(DiskFailure) {
-                try write(batch)
-                live()
-                report(.durable(last.id))
-            } catch {
+            if batch.isEmpty { return }
+            let (written, failure) = write(batch)
+            live()
+            if written > 0 { report(.durable(batch[written - 1].id)) }
+            switch failure {
+            case nil: continue
+            case .full?:
+                queue.withLock { queue in
+                    queue.writes.insert(contentsOf: batch[written...], at: 0)
+                    queue.isFull = true
+                }
+                return report(.full)
+            case let failure?:
                 queue.withLock { queue in
                     queue.isBroken = true
                     queue.writes.removeAll()
                 }
-                report(.failed(error))
-                return
+                return report(.failed(failure))
             }
         }
     }
 
-    private func write(_ batch: [(write: JournalWrite, id: WriteID)]) throws(DiskFailure) {
-        let failure = journal.withLock { journal -> DiskFailure? in
+    /// - Returns: how many of the writes are on disk, from the first on, and why the others are not.
+    private func write(_ batch: [(write: JournalWrite, id: WriteID)]) -> (written: Int, DiskFailure?) {
+        journal.withLock { journal in
+            var taken = 0
             do throws(DiskFailure) {
-                for (write, _) in batch { try journal.append(write) }
+                do throws(DiskFailure) {
+                    for (write, _) in batch {
+                        try journal.append(write)
+                        taken += 1
+                    }
+                } catch .full {
+                    try journal.flush()
+                    return (taken, .full)
+                }
                 try journal.flush()
-                return nil
+                return (taken, nil)
             } catch {
-                return error
+                return (0, error)
             }
         }
-        if let failure { throw failure }
     }
 }

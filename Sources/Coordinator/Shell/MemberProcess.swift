@@ -247,6 +247,7 @@ final class RunningMember: Sendable {
             switch report {
             case .durable(let write): runner.deliver(.wrote(write))
             case .failed(let failure): runner.deliver(.writeFailed(failure))
+            case .full: runner.deliver(.diskFull)
             }
         }
         watch = ServiceWatch(

@@ -93,6 +93,9 @@ package final class MemberRunner: Sendable {
 
     package func ticket() -> Ticket { Ticket(lastTicket.add(1, ordering: .relaxed).newValue) }
 
+    /// Between two attempts to write on a disk that had no space.
+    private static let spaceInterval = TimeAmount.milliseconds(500)
+
     /// Runs with the member's seat; at once if this is the peer loop.
     func onLoop(_ body: @escaping @Sendable (Seat) -> Void) {
         if loop.inEventLoop { return body(seat.value) }
@@ -123,6 +126,7 @@ package final class MemberRunner: Sendable {
         if case .wrote(let write) = event {
             for effect in seat.gate.wrote(write) { run(effect, seat, hands) }
         }
+        if case .diskFull = event { loop.scheduleTask(in: Self.spaceInterval) { hands.journal.retry() } }
         var effects = seat.spareEffects
         seat.spareEffects = []
         // Read after the event's bytes are here: an instant never is older than what it is handed in with.

@@ -5,6 +5,7 @@
 import Consensus
 import CoordinatorCore
 import Testing
+import Wire
 
 @testable import Coordinator
 
@@ -43,6 +44,24 @@ struct EffectGateTests {
         #expect(gate.wrote(WriteID(5)).isEmpty)
         #expect(names([gate.admit(log("covered", after: 4))].compactMap { $0 }) == ["covered"])
         #expect(names([gate.admit(log("next", after: 6))].compactMap { $0 }).isEmpty)
+    }
+
+    @Test("Of messages that wait for a disk without end the oldest are lost, and nothing else is")
+    func endless() {
+        var gate = EffectGate()
+        _ = gate.admit(log("kept", after: 1))
+        let member = MemberID("b")!
+        let limit = UInt64(EffectGate.waitingLimit)
+        for number in 1...limit + 10 {
+            _ = gate.admit(Effect(.send(.reportRequest(number: number), to: member), gate: .durable(WriteID(1))))
+        }
+        #expect(gate.waitingCount == EffectGate.waitingLimit)
+        let open = gate.wrote(WriteID(1))
+        #expect(names(open) == ["kept"])
+        let numbers = open.compactMap { effect -> UInt64? in
+            if case .send(.reportRequest(number: let number), _) = effect.action { number } else { nil }
+        }
+        #expect(numbers.first == 12 && numbers.last == limit + 10)
     }
 
     @Test("An old report does not take back what was durable")

@@ -106,6 +106,43 @@ struct JournalThreadTests {
         try await thread.close()
         #expect(disk.synchronizations == tried)
     }
+
+    @Test("What finds no space is kept in its order, tried again only when asked for, and durable once there is space")
+    func full() async throws {
+        let disk = MemoryDisk()
+        let journal = try makeJournal(on: disk)
+        let (reports, continuation) = AsyncStream.makeStream(of: JournalThread<MemoryDisk>.Report.self)
+        let thread = JournalThread(journal) { continuation.yield($0) }
+        disk.setFull(true)
+        // More than what is left of the first segment.
+        let count = UInt64(JournalLayout.standard.segmentBytes / 60_000) + 2
+        for number in 1...count {
+            thread.append(
+                JournalWrite(entries: [Entry(index: LogIndex(number), term: Term(1), payload: [UInt8](repeating: 7, count: 60_000))]),
+                WriteID(number))
+        }
+        var last = WriteID.zero
+        var refusals = 0
+        for await report in reports {
+            switch report {
+            case .durable(let write):
+                #expect(write > last)
+                last = write
+            case .full:
+                #expect(last < WriteID(count))
+                refusals += 1
+                thread.append(JournalWrite(longestPromise: .seconds(9)), WriteID(count + UInt64(refusals)))
+                if refusals == 2 { disk.setFull(false) }
+                thread.retry()
+            case .failed(let failure): Issue.record("the journal failed: \(failure)")
+            }
+            if last == WriteID(count + 2) { break }
+        }
+        #expect(refusals == 2)
+        try await thread.close()
+        let recovered = try Journal.open(on: disk.afterCrash()).recovered
+        #expect(recovered.entries.map(\.index.position) == Array(1...count))
+    }
 }
 
 /// Files in memory; what was not synchronized is lost in a crash.
@@ -115,6 +152,7 @@ private final class MemoryDisk: Disk, Sendable {
         var synchronized: [FileName: [UInt8]] = [:]
         var count = 0
         var fails = false
+        var isFull = false
     }
     private let content: Mutex<Content>
     private let held = Atomic<Bool>(false)
@@ -127,6 +165,7 @@ private final class MemoryDisk: Disk, Sendable {
 
     var synchronizations: Int { content.withLock { $0.count } }
     func failSynchronizations() { content.withLock { $0.fails = true } }
+    func setFull(_ isFull: Bool) { content.withLock { $0.isFull = isFull } }
     func holdSynchronizations() { held.store(true, ordering: .releasing) }
     func releaseSynchronizations() { held.store(false, ordering: .releasing) }
     func afterCrash() -> MemoryDisk { MemoryDisk(content.withLock { $0.synchronized }) }
@@ -138,13 +177,16 @@ private final class MemoryDisk: Disk, Sendable {
     }
     func create(_ file: FileName) throws(DiskFailure) { content.withLock { $0.files[file] = [] } }
     func write(_ bytes: [UInt8], to file: FileName, at offset: UInt64) throws(DiskFailure) {
-        content.withLock { content in
+        let found = content.withLock { content in
             var all = content.files[file] ?? []
             let end = Int(offset) + bytes.count
+            if content.isFull, end > all.count { return false }
             if all.count < end { all += [UInt8](repeating: 0, count: end - all.count) }
             all.replaceSubrange(Int(offset)..<end, with: bytes)
             content.files[file] = all
+            return true
         }
+        if !found { throw .full }
     }
     func synchronize(_ file: FileName) throws(DiskFailure) {
         entered.add(1, ordering: .releasing)

@@ -157,6 +157,7 @@ private final class HeldJournal: JournalWriting {
     private let continuation: AsyncStream<WriteID>.Continuation
     init() { (writes, continuation) = AsyncStream.makeStream(of: WriteID.self) }
     func append(_ write: JournalWrite, _ id: WriteID) { continuation.yield(id) }
+    func retry() {}
     func finish() { continuation.finish() }
 }
 

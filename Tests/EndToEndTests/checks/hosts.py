@@ -127,7 +127,7 @@ class Member:
         self.socket = os.path.join(self.directory, "ced.sock")
         self.log = os.path.join(directory, f"member-{host.name}.log")
         self.state = os.path.join(self.directory, "state")
-        os.makedirs(self.directory)
+        os.makedirs(self.directory, exist_ok=True)
         done = run(ced, "cluster", "install", bundle, "--directory", self.state)
         if done.returncode != 0:
             raise RuntimeError(done.stderr)

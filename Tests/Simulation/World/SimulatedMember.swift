@@ -93,6 +93,8 @@ final class SimulatedProcess {
     var queue: [(write: JournalWrite, id: WriteID)] = []
     var flushing: [WriteID] = []
     var hasFailed = false
+    /// The journal waits for space.
+    var isDiskFull = false
 
     // Callers, by ticket, rising.
     var callers: [Caller] = []

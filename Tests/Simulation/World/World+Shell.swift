@@ -265,16 +265,32 @@ extension World {
     // MARK: The journal's thread
 
     private func startFlush(_ machine: SimulatedMember, _ process: SimulatedProcess) throws(Broken) {
-        guard process.flushing.isEmpty, !process.hasFailed, !process.queue.isEmpty else { return }
+        guard process.flushing.isEmpty, !process.hasFailed, !process.isDiskFull, !process.queue.isEmpty else { return }
         let batch = process.queue
         process.queue.removeAll(keepingCapacity: true)
+        var taken = 0
         do throws(DiskFailure) {
-            for item in batch { try process.journal.append(item.write) }
+            do throws(DiskFailure) {
+                for item in batch {
+                    try process.journal.append(item.write)
+                    taken += 1
+                }
+            } catch .full {
+                process.isDiskFull = true
+                process.queue = Array(batch[taken...])
+            }
             try process.journal.write()
         } catch {
             return try journalFailed(machine, process, error)
         }
-        process.flushing = batch.map(\.id)
+        process.flushing = batch[..<taken].map(\.id)
+        if process.isDiskFull {
+            coverage.note(.fullDisks)
+            trace.say(now, "\(process.life): no space on the disk for the next writes")
+            agenda.plan(.triesJournalAgain(machine.place, life: process.life.number), at: now + .milliseconds(500))
+            try give(.event(.diskFull), to: machine, process)
+            guard isCurrent(process, machine), !process.flushing.isEmpty else { return }
+        }
         if machine.diesAtNextFlush, !machine.isSound {
             machine.diesAtNextFlush = false
             machine.losesPowerAfterRestart = true
@@ -303,12 +319,18 @@ extension World {
         if isCurrent(process, machine) { try startFlush(machine, process) }
     }
 
+    func tryJournalAgain(_ machine: SimulatedMember, _ life: Int) throws(Broken) {
+        guard let process = machine.process, process.life.number == life else { return }
+        process.isDiskFull = false
+        try startFlush(machine, process)
+    }
+
     private func journalFailed(_ machine: SimulatedMember, _ process: SimulatedProcess, _ failure: DiskFailure) throws(Broken) {
         process.hasFailed = true
         process.flushing = []
         trace.say(now, "\(process.life): the journal failed: \(failure)")
         if process.journal.disk.faults.operationsUntilPowerFails == 0 { return try die(machine, losingPower: true) }
-        coverage.note(failure == .full ? .fullDisks : .diskFailures)
+        coverage.note(.diskFailures)
         try give(.event(.writeFailed(failure)), to: machine, process)
     }
 

@@ -20,6 +20,7 @@ package final class World {
         case tick(Int, life: Int)
         case resume(Int, life: Int)
         case flushed(Int, life: Int)
+        case triesJournalAgain(Int, life: Int)
         case signed(Int, life: Int, ObligationID, SerialNumber, Swift.Result<SignedCertificate, SigningFailure>)
         case restart(Int)
         case clientWakes(Int)
@@ -188,6 +189,8 @@ package final class World {
             try resume(members[place], life)
         case .flushed(let place, let life):
             try finishFlush(members[place], life)
+        case .triesJournalAgain(let place, let life):
+            try tryJournalAgain(members[place], life)
         case .signed(let place, let life, let obligation, let serial, let result):
             guard let process = members[place].process, process.life.number == life else { return }
             if !process.member.state.obligations.contains(where: { $0.id == obligation && $0.serial == serial }) {
