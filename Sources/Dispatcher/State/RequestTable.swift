@@ -136,16 +136,20 @@ struct RequestTable: Hashable, Sendable {
     }
 
     mutating func forget(at now: ClusterTime) {
+        // After a long silence everything may be due at once: what is forgotten is taken away in one go.
+        var forgotten: [Int] = []
+        defer { clients.remove(at: forgotten) }
         // Each is looked at once, even where the time has reached its greatest value and nothing can be put off any more.
         for _ in 0..<expiries.count {
             guard let next = expiries.first, next.at <= now else { return }
             expiries.removeFirst()
             switch next.what {
             case .client(let key):
-                if clients[key]?.isUnderway == true {
+                let position = clients.position(of: key)
+                if let position, clients.values[position].isUnderway {
                     expiries.append(Expiry(at: now + RequestTable.keptMilliseconds, what: next.what))
                 } else {
-                    clients[key] = nil
+                    if let position { forgotten.append(position) }
                     count -= 1
                 }
             case .session(let id):

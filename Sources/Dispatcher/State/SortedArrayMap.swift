@@ -62,6 +62,29 @@ struct SortedArrayMap<Key: Comparable & Hashable & Sendable, Value: Hashable & S
         return body(&values[position])
     }
 
+    /// Removes what stands at these positions, in any order, in one go: each by itself would move what lies behind it.
+    mutating func remove(at positions: [Int]) {
+        guard positions.count > 1 else {
+            if let position = positions.first {
+                keys.remove(at: position)
+                values.remove(at: position)
+            }
+            return
+        }
+        let positions = positions.sorted()
+        var next = 0
+        var kept = positions[0]
+        for position in positions[0]..<keys.count {
+            while next < positions.count, positions[next] < position { next += 1 }
+            if next < positions.count, positions[next] == position { continue }
+            keys.swapAt(kept, position)
+            values.swapAt(kept, position)
+            kept += 1
+        }
+        keys.removeLast(keys.count - kept)
+        values.removeLast(values.count - kept)
+    }
+
     mutating func removeFirst(_ count: Int) {
         keys.removeFirst(count)
         values.removeFirst(count)

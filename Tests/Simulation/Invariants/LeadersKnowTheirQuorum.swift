@@ -9,10 +9,10 @@ package struct LeadersKnowTheirQuorum: Sendable {
         let life: Life
         let term: Term
         var since: Instant
-        var answers: [MemberID: Instant] = [:]
+        var answers = PerMember<Instant>()
     }
     private let limit: TimeSpan
-    private var heard: [MemberID: Heard] = [:]
+    private var heard = PerMember<Heard>()
     package init(timing: Timing) {
         limit = timing.promise + timing.promise + timing.heartbeat
     }

@@ -21,20 +21,21 @@ package struct MonotoneCounters: Sendable {
             self.serialCounter = serialCounter
         }
     }
-    private var readings: [Life: Reading] = [:]
-    private var termsSaid: [MemberID: Term] = [:]
+    /// The newest of each member, with the life that it belongs to.
+    private var readings = PerMember<(life: Life, reading: Reading)>()
+    private var termsSaid = PerMember<Term>()
     private var along: (index: LogIndex, time: ClusterTime, serialCounter: UInt64) = (.zero, .zero, 0)
     package init() {}
 
     package mutating func observe(_ life: Life, _ reading: Reading) throws(Broken) {
-        if let before = readings[life] {
+        if let (newest, before) = readings[life.member], newest == life {
             try check(life, "term", before.term, reading.term)
             try check(life, "commit index", before.commit, reading.commit)
             try check(life, "applied index", before.applied, reading.applied)
             try check(life, "cluster time", before.time.milliseconds, reading.time.milliseconds)
             try check(life, "serial counter", before.serialCounter, reading.serialCounter)
         }
-        readings[life] = reading
+        readings[life.member] = (life, reading)
     }
 
     /// The member told others that its term is `term`.

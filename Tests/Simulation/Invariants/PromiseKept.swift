@@ -12,9 +12,9 @@ package struct PromiseKept: Sendable {
     }
     private let rateBoundPerMille: UInt64
     /// Made in this life, answered or not.
-    private var made: [MemberID: Promise] = [:]
+    private var made = PerMember<Promise>()
     /// The answer left: it binds over restarts.
-    private var said: [MemberID: Promise] = [:]
+    private var said = PerMember<Promise>()
     package init(rateBoundPerMille: UInt64) { self.rateBoundPerMille = rateBoundPerMille }
 
     private func end(from handled: TrueTime, _ span: TimeSpan) -> TrueTime {

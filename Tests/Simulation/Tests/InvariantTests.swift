@@ -39,13 +39,25 @@ struct InvariantTests {
 
     @Test("a state that is not what its snapshot was taken of")
     func imageFidelity() throws {
-        let invariant = ImageFidelity()
+        var invariant = ImageFidelity()
         var state = DispatcherState(genesis: try smallGenesis())
         try invariant.survives(state)
         let before = state
         state.applyNothing(at: LogIndex(1), term: Term(1))
         try invariant.survives(state)
         #expect(throws: Broken.self) { try invariant.isSame(before, as: state) }
+        // It looks where something is new, and at intervals.
+        #expect(try invariant.committed(state))
+        #expect(try !invariant.committed(state))
+        let opening = Proposal(
+            command: .openPairing(milliseconds: 1_000), principal: .localUser(uid: 0), request: RequestID(client: "r"), time: .zero,
+            calendar: WallClock(secondsSince1970: 1_000_000))
+        _ = state.apply(opening, at: LogIndex(2), term: Term(1))
+        #expect(try invariant.committed(state))
+        state.applyNothing(at: LogIndex(255), term: Term(1))
+        #expect(try !invariant.committed(state))
+        state.applyNothing(at: LogIndex(256), term: Term(1))
+        #expect(try invariant.committed(state))
     }
 
     private func smallGenesis() throws -> GenesisState {

@@ -113,7 +113,7 @@ package struct ClientHistory: Sendable {
         for call in clients.calls {
             let operation = clients.operations[call.operation]
             guard let asked = call.asked, case .exclusive(.command(let command), .some(let request)) = operation.kind else { continue }
-            let name = "\(request) of \(operation.principal)"
+            let name = "\(request.words) of \(operation.principal.words)"
             var known = fingerprints[name] ?? []
             if !known.contains(command) { known.append(command) }
             fingerprints[name] = known
@@ -244,6 +244,27 @@ package struct ClientHistory: Sendable {
                 agents.add(name.text, .perhapsEdited(port: edit.reachability.port), span)
             }
         default: break
+        }
+    }
+}
+
+extension RequestID {
+    /// Made for each call: what a mirror would print takes long.
+    fileprivate var words: String {
+        switch self {
+        case .client(let text): text
+        case .minted(let session, let sequence, _): "\(sequence) in \(session)"
+        }
+    }
+}
+
+extension Principal {
+    fileprivate var words: String {
+        switch self {
+        case .operatorCertificate(let name, let serial): "\(name.text) with \(serial.hexadecimal)"
+        case .localUser(let uid): "user \(uid)"
+        case .pairingHost(let address): address
+        case .leader: "the leader"
         }
     }
 }

@@ -8,7 +8,7 @@ import CtrlExec
 import DispatcherState
 import Wire
 
-struct CommittedHistory {
+final class CommittedHistory {
     private(set) var entries: [Entry] = []
     private(set) var marks: [LogMark] = []
     private(set) var state: DispatcherState
@@ -26,7 +26,7 @@ struct CommittedHistory {
         let changed: Bool
     }
 
-    mutating func append(_ entry: Entry) -> Change {
+    func append(_ entry: Entry) -> Change {
         entries.append(entry)
         marks.append((marks.last ?? .origin).followed(by: entry))
         guard !entry.payload.isEmpty, let proposal = try? Proposal(decoding: entry.payload) else {

@@ -5,7 +5,7 @@
 
 import Consensus
 
-package struct Picture: Sendable {
+package final class Picture {
     package struct Arrow: Sendable {
         package let from: Int
         package let to: Int
@@ -39,19 +39,19 @@ package struct Picture: Sendable {
 
     init(members: [String]) { self.members = members }
 
-    mutating func says(_ from: Int, to: Int, at sent: TrueTime, arrives: [TrueTime], _ words: String) {
+    func says(_ from: Int, to: Int, at sent: TrueTime, arrives: [TrueTime], _ words: String) {
         if arrows.count >= 2 * Picture.limit { arrows.removeFirst(Picture.limit) }
         if arrives.isEmpty { arrows.append(Arrow(from: from, to: to, sent: sent, arrives: nil, words: words)) }
         for arrival in arrives { arrows.append(Arrow(from: from, to: to, sent: sent, arrives: arrival, words: words)) }
     }
 
-    mutating func notes(_ member: Int?, at time: TrueTime, _ words: String) {
+    func notes(_ member: Int?, at time: TrueTime, _ words: String) {
         if marks.count >= 2 * Picture.limit { marks.removeFirst(Picture.limit) }
         marks.append(Mark(member: member, time: time, words: words))
     }
 
     /// Nil: its process is gone.
-    mutating func becomes(_ member: Int, _ role: String?, at time: TrueTime) {
+    func becomes(_ member: Int, _ role: String?, at time: TrueTime) {
         let open = roles.lastIndex { $0.member == member && $0.to == .never }
         if let open, roles[open].words == role { return }
         if let open { roles[open].to = time }
@@ -59,7 +59,7 @@ package struct Picture: Sendable {
     }
 
     /// Its lease reaches to `end`, or is over at `now`.
-    mutating func holds(_ member: Int, term: Term, to end: TrueTime?, at now: TrueTime) {
+    func holds(_ member: Int, term: Term, to end: TrueTime?, at now: TrueTime) {
         let last = leases.lastIndex { $0.member == member }
         guard let end else {
             if let last, leases[last].to > now { leases[last].to = now }
@@ -72,11 +72,11 @@ package struct Picture: Sendable {
         }
     }
 
-    mutating func breaks(_ member: Int, at time: TrueTime, for span: TimeSpan, _ words: String) {
+    func breaks(_ member: Int, at time: TrueTime, for span: TimeSpan, _ words: String) {
         faults.append(Bar(member: member, from: time, to: time + span, words: words))
     }
 
-    mutating func fails(at time: TrueTime, _ broken: Broken) {
+    func fails(at time: TrueTime, _ broken: Broken) {
         violation = Mark(member: broken.members.first.flatMap { members.firstIndex(of: $0.name) }, time: time, words: "\(broken)")
     }
 }

@@ -162,6 +162,7 @@ extension World {
                 process.member.state.outcome(of: $0.request, by: $0.principal, command: $0.command)
             }
         }
+        try checks.imageFidelity.survives(history.state)
         coverage[.historiesJudged] += try clientHistory.judge()
         // A phase that was shortened by hand is not asked for as much.
         guard coverage[.commits] >= World.leastCommits || plan.safetyPhase < FaultPlan.leastSafetyPhase else {

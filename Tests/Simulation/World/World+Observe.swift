@@ -15,7 +15,7 @@ struct Invariants {
     var leaderCompleteness = LeaderCompleteness()
     var committedStays = CommittedStays()
     var stateMachineSafety = StateMachineSafety()
-    let imageFidelity = ImageFidelity()
+    var imageFidelity = ImageFidelity()
     var durability = Durability()
     var exactlyOnce = ExactlyOnce()
     var monotoneCounters = MonotoneCounters()
@@ -48,16 +48,47 @@ struct Invariants {
     }
 }
 
+/// What every step is asked. A member is handed over as `inout`, not to be changed, but so that nothing of it is copied: it has many parts,
+/// and each would be counted up and down at every question.
+private struct AfterStep {
+    let role: Role
+    let term: Term
+    let commitIndex: LogIndex
+    let appliedIndex: LogIndex
+    let stateHash: UInt64
+    let time: ClusterTime
+    let serialCounter: UInt64
+    let nextDeadline: Instant
+    /// As the core sees it.
+    let problem: String?
+
+    init(_ member: inout Member) {
+        role = member.raft.role
+        term = member.raft.term
+        commitIndex = member.raft.commitIndex
+        appliedIndex = member.state.appliedIndex
+        stateHash = member.state.stateHash
+        time = member.state.time
+        serialCounter = member.state.nextSerialCounter
+        nextDeadline = member.nextDeadline
+        problem = member.raft.invariantViolation()
+    }
+}
+
+/// The end of the lease that the member takes itself to hold at this reading of its clock; nil if it leads nobody.
+private func heldLease(_ member: inout Member, at reading: Instant) -> Instant? {
+    member.raft.role == .leader && member.holdsLease(at: reading) ? member.raft.lease(at: reading) : nil
+}
+
 extension World {
     // MARK: After a step
 
     func observe(
         _ machine: SimulatedMember, _ process: SimulatedProcess, _ event: Event, _ moment: Moment, readAt: TrueTime, _ effects: [Effect]
     ) throws(Broken) {
-        // No copy of the member is made: each of its many parts would be counted up and down.
         let (life, id) = (process.life, machine.id)
-        let (role, term, commitIndex) = (process.member.raft.role, process.member.raft.term, process.member.raft.commitIndex)
-        let appliedIndex = process.member.state.appliedIndex
+        let after = AfterStep(&process.member)
+        let (role, term, commitIndex, appliedIndex) = (after.role, after.term, after.commitIndex, after.appliedIndex)
 
         observeHeard(machine, process, event, moment, readAt: readAt)
         try observeEffects(machine, process, event, effects, readAt: readAt)
@@ -77,10 +108,9 @@ extension World {
 
         if commitIndex > process.lastCommit { try observeCommit(machine, process, through: commitIndex, term: term, isLeader: isLeader) }
         if appliedIndex > process.lastApplied {
-            let stateHash = process.member.state.stateHash
-            trace.mix(stateHash)
+            trace.mix(after.stateHash)
             try checks.stateMachineSafety.isDurable(id, applied: appliedIndex, durable: machine.known.durable.last)
-            try checks.stateMachineSafety.applied(id, through: appliedIndex, hash: stateHash)
+            try checks.stateMachineSafety.applied(id, through: appliedIndex, hash: after.stateHash)
             if appliedIndex.position % 32 == 0 {
                 try checks.stateMachineSafety.appliedWhole(id, through: appliedIndex, hash: process.member.state.fullStateHash())
             }
@@ -88,8 +118,7 @@ extension World {
         try checks.monotoneCounters.observe(
             life,
             MonotoneCounters.Reading(
-                term: term, commit: commitIndex, applied: appliedIndex, time: process.member.state.time,
-                serialCounter: process.member.state.nextSerialCounter))
+                term: term, commit: commitIndex, applied: appliedIndex, time: after.time, serialCounter: after.serialCounter))
 
         try observeLease(machine, process)
 
@@ -107,8 +136,8 @@ extension World {
             let answered = effects.compactMap { if case .reply(_, let ticket) = $0.action { ticket } else { nil } }
             try checks.oneAnswerPerCaller.ticked(life, at: moment.instant, grace: .milliseconds(200), answering: answered)
         }
-        if let problem = process.member.raft.invariantViolation() { throw Broken("CoreInvariant", [id], problem) }
-        process.nextDeadline = process.member.nextDeadline
+        if let problem = after.problem { throw Broken("CoreInvariant", [id], problem) }
+        process.nextDeadline = after.nextDeadline
         try checks.timersMoveOn.stepped(id, at: moment.instant, nextDeadline: process.nextDeadline)
 
         if !process.hasBeenReady, process.member.isReady(at: moment.instant) { process.hasBeenReady = true }
@@ -122,15 +151,14 @@ extension World {
     /// Asked at an instant of true time, as a caller of `/leader` would.
     func observeLease(_ machine: SimulatedMember, _ process: SimulatedProcess) throws(Broken) {
         guard trustsClocks else { return }
-        guard process.member.raft.role == .leader else {
-            picture?.holds(machine.place, term: process.member.raft.term, to: nil, at: now)
+        let term = process.member.raft.term
+        guard let lease = heldLease(&process.member, at: machine.clock.instant(at: now)) else {
+            picture?.holds(machine.place, term: term, to: nil, at: now)
             return checks.leaseExclusivity.ends(machine.id, at: now)
         }
-        let reading = machine.clock.instant(at: now)
-        let leaseEnd = process.member.holdsLease(at: reading) ? process.member.raft.lease(at: reading) : nil
-        picture?.holds(machine.place, term: process.member.raft.term, to: leaseEnd.map { machine.clock.time(of: $0) }, at: now)
-        try checks.leaseExclusivity.observe(
-            process.life, term: process.member.raft.term, end: leaseEnd.map { machine.clock.time(of: $0) }, at: now)
+        let end = machine.clock.time(of: lease)
+        picture?.holds(machine.place, term: term, to: end, at: now)
+        try checks.leaseExclusivity.observe(process.life, term: term, end: end, at: now)
     }
 
     /// What the event told the member, where an invariant keeps book of it.
@@ -260,8 +288,8 @@ extension World {
         try checks.stateMachineSafety.applied(nil, through: entry.index, hash: history.state.stateHash)
         if entry.index.position % 32 == 0 {
             try checks.stateMachineSafety.appliedWhole(nil, through: entry.index, hash: history.state.fullStateHash())
-            try checks.imageFidelity.survives(history.state)
         }
+        try checks.imageFidelity.committed(history.state)
         try checks.monotoneCounters.committed(entry.index, time: history.state.time, serialCounter: history.state.nextSerialCounter)
         for obligation in history.state.obligations {
             try checks.uniqueSerials.reserves(

@@ -36,11 +36,14 @@ extension World {
                     openGates(process, through: write)
                 case .event(let event):
                     // The bytes are here; now the clock is read.
-                    process.stage = .beforeStep(event, machine.clock.moment(at: now), readAt: now)
+                    let moment = machine.clock.moment(at: now)
                     if isStruck(machine, plan.pauseBeforeStepPerMillion) {
+                        process.stage = .beforeStep(event, moment, readAt: now)
                         coverage.note(.pausesBeforeSteps)
                         return pause(machine, process, for: shellGenerator.span(upTo: plan.pause))
                     }
+                    process.stage = .effects
+                    try step(machine, process, event, moment, readAt: now)
                 }
             case .beforeStep(let event, let moment, let readAt):
                 process.stage = .effects
@@ -110,10 +113,9 @@ extension World {
     ) throws(Broken) {
         steps += 1
         process.steps += 1
-        var effects: [Effect] = []
-        process.member.handle(event, at: moment, into: &effects)
-        try observe(machine, process, event, moment, readAt: readAt, effects)
-        process.effects.append(contentsOf: effects)
+        // Whatever the last step wanted is done: there are no others.
+        process.member.handle(event, at: moment, into: &process.effects)
+        try observe(machine, process, event, moment, readAt: readAt, process.effects)
     }
 
     // MARK: Effects
