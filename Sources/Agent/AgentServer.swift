@@ -57,7 +57,7 @@ package final class AgentServer: Sendable {
                 await writer.send(HTTPResponse(status: answer.status, json: answer.body))
             }
         } catch {
-            throw AgentFailure(.failed, "\(error)")
+            throw AgentServer.refusal(error, configuration.port, state.layout)
         }
         let port = listener.port ?? Int(configuration.port)
         if let path = state.layout.portFile {
@@ -68,6 +68,18 @@ package final class AgentServer: Sendable {
         }
         state.log.info("start", ("PORT", port))
         return AgentServer(listener: listener, state: state, gate: gate, port: port)
+    }
+
+    /// Why the port cannot be had, who has it as far as we may know, and where it is set. What a restart does not mend ends with 78.
+    private static func refusal(_ error: any Error, _ port: UInt16, _ layout: AgentLayout) -> AgentFailure {
+        guard let failure = error as? ListenFailure else { return AgentFailure(.failed, "\(error)") }
+        var text = failure.description
+        if failure.isInUse {
+            text += ListeningProcess.names(on: Int(port)).map { ": \($0)" } ?? ""
+            // Both programs have the same port by default.
+            if port == 7443 { text += " (a ced member on the same host listens on 7443, too: move one of the two)" }
+        }
+        return AgentFailure(failure.isPermanent ? .configuration : .failed, text + "; set by port in \(layout.configuration)")
     }
 
     /// As SIGHUP does it: reads the files again and forgets who was blocked.

@@ -9,6 +9,12 @@ package struct ListeningProcess: Hashable, Sendable {
     /// As the kernel shows it, at most 15 bytes.
     package let name: String
 
+    /// `ced (process 4711)`, to stand in a message; nil: nobody whom we may see.
+    package static func names(on port: Int) -> String? {
+        let holders = all(on: port).map { "\($0.name) (process \($0.pid))" }
+        return holders.isEmpty ? nil : holders.joined(separator: ", ")
+    }
+
     /// The processes that listen on the TCP port of this host; those of other users only if we are root.
     package static func all(on port: Int) -> [ListeningProcess] {
         let inodes = ["/proc/net/tcp", "/proc/net/tcp6"].flatMap { sockets(in: $0, listeningOn: port) }

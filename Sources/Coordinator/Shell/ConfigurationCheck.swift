@@ -167,7 +167,7 @@ package struct ConfigurationCheck: Sendable {
                     note(listener.key, "\(listener.address) is held by systemd, for the member")
                     continue
                 }
-                let whom = listener.address.holders ?? "another process"
+                let whom = ListeningProcess.names(on: listener.address.port) ?? "another process"
                 problem(
                     listener.key,
                     "\(listener.address) is in use by \(whom)\(listener.address.agentHint): stop that, or give another port")
@@ -235,19 +235,13 @@ extension ServeConfiguration {
 }
 
 extension HostPort {
-    /// Who listens on this port, as far as we may know it.
-    fileprivate var holders: String? {
-        let holders = ListeningProcess.all(on: port).map { "\($0.name) (process \($0.pid))" }
-        return holders.isEmpty ? nil : holders.joined(separator: ", ")
-    }
-
     /// Both programs have the same port by default.
     fileprivate var agentHint: String {
         port == 7443 ? " (a ctrl-exec agent on the same host listens on 7443, too: move one of the two)" : ""
     }
 
     /// To stand behind "in use".
-    var holder: String { (holders.map { ": \($0)" } ?? "") + agentHint }
+    var holder: String { (ListeningProcess.names(on: port).map { ": \($0)" } ?? "") + agentHint }
 
     /// Whether one who listens here keeps another from listening there.
     fileprivate func overlaps(_ other: HostPort) -> Bool {
