@@ -198,7 +198,7 @@ package enum MemberProcess {
                 case .runRecord(let reqid): await runs.source(of: reqid)
                 }
             },
-            deliver: { runner.deliver(.peer($0, from: $1)) }, log: { logger.log($0) })
+            revocations: runner.revocations, deliver: { runner.deliver(.peer($0, from: $1)) }, log: { logger.log($0) })
     }
 }
 

@@ -20,10 +20,12 @@ package struct PeerGreeting: Sendable {
 
     let credentials: PeerLinks.Credentials
     let others: [MemberID]
+    let revocations: RevocationList
 
-    package init(_ credentials: PeerLinks.Credentials, others: [MemberID]) {
+    package init(_ credentials: PeerLinks.Credentials, others: [MemberID], revocations: RevocationList) {
         self.credentials = credentials
         self.others = others
+        self.revocations = revocations
     }
 
     /// The side that dialled says what the connection is for; the other's word on that means nothing.
@@ -57,8 +59,11 @@ package struct PeerGreeting: Sendable {
         return hello
     }
 
-    /// The validity of certificates is not looked at here: a wrong clock must not cost the quorum.
+    /// The validity of certificates is not looked at here: a wrong clock must not cost the quorum. Revocation is: the state never revokes
+    /// the certificate of a member that it has.
     func policy(expecting id: MemberID?) -> TrustPolicy {
-        .members(of: "\(credentials.hello.cluster)", roots: [credentials.clusterCA], id: id?.name, validity: .unchecked)
+        .members(
+            of: "\(credentials.hello.cluster)", roots: [credentials.clusterCA], id: id?.name, validity: .unchecked,
+            isRevoked: { [revocations] in revocations.contains($0) })
     }
 }

@@ -62,11 +62,13 @@ package final class PeerLinks: PeerSending {
     ///   - deliver: a message and who sent it; called on the loop.
     ///   - log: called on the loop.
     ///   - bulk: serves the others' bulk connections; nil: they are turned away.
+    ///   - revocations: whoever is on it is neither let in nor dialled, and is not heard any more.
     package init(
         credentials: Credentials, others: [Other], dialFrom: String?, loop: any EventLoop, bulk: BulkServer? = nil,
-        deliver: @escaping @Sendable (PeerMessage, MemberID) -> Void, log: @escaping @Sendable (LogRecord) -> Void
+        revocations: RevocationList = RevocationList(), deliver: @escaping @Sendable (PeerMessage, MemberID) -> Void,
+        log: @escaping @Sendable (LogRecord) -> Void
     ) {
-        greeting = PeerGreeting(credentials, others: others.map(\.id))
+        greeting = PeerGreeting(credentials, others: others.map(\.id), revocations: revocations)
         self.bulk = bulk
         self.others = others
         self.dialFrom = dialFrom
@@ -74,6 +76,10 @@ package final class PeerLinks: PeerSending {
         self.deliver = deliver
         self.log = log
         state = NIOLoopBoundBox.makeBoxSendingValue(State(others), eventLoop: loop)
+        revocations.onChange { [weak self] in
+            guard let self else { return }
+            loop.execute { self.recheckPeers() }
+        }
     }
 
     /// Accepts other members' connections. Throws `ListenFailure`.
@@ -273,6 +279,19 @@ package final class PeerLinks: PeerSending {
     private func lost(_ connection: FramedConnection, reason: String) {
         state.value.incoming[ObjectIdentifier(connection)] = nil
         bulk?.lost(connection)
+    }
+
+    /// Who was let in before its certificate was revoked.
+    private func recheckPeers() {
+        for incoming in state.value.incoming.values {
+            do throws(PeerRefusal) { try incoming.connection.peer.recheck() } catch { refuse(incoming.connection, error.description) }
+        }
+        for link in state.value.outgoing.values {
+            do throws(PeerRefusal) { try link.connection?.peer.recheck() } catch {
+                link.problem = error.description
+                link.connection?.close()
+            }
+        }
     }
 
     // MARK: State of the loop

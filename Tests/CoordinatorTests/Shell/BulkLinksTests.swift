@@ -49,18 +49,20 @@ struct BulkLinksTests {
         let heard: AsyncStream<PeerMessage>
 
         init(
-            port: Int? = nil, incarnation: Incarnation? = nil, open: @escaping @Sendable (BulkResource) async throws -> (any BulkSource)?
+            port: Int? = nil, incarnation: Incarnation? = nil, revocations: RevocationList = RevocationList(),
+            open: @escaping @Sendable (BulkResource) async throws -> (any BulkSource)?
         ) async throws {
             let bundles = try ClusterInit.mint(
                 members: ClusterInit.members("a=127.0.0.1:1,b=127.0.0.1:2"), dispatcherID: #require(DispatcherID("d")),
                 now: WallClock(secondsSince1970: 1_000_000_000))
             (a, b) = (try #require(MemberID("a")), try #require(MemberID("b")))
+            serial = try Certificate(pem: Array(bundles[0].certificate.utf8)).serial
             let serverLoop = group.next()
             let (heard, continuation) = AsyncStream.makeStream(of: PeerMessage.self)
             self.heard = heard
             serving = PeerLinks(
                 credentials: try Self.credentials(bundles[1]), others: [.init(id: a, address: HostPort(host: "127.0.0.1", port: 1))],
-                dialFrom: nil, loop: serverLoop, bulk: BulkServer(loop: serverLoop, open: open),
+                dialFrom: nil, loop: serverLoop, bulk: BulkServer(loop: serverLoop, open: open), revocations: revocations,
                 deliver: { message, _ in continuation.yield(message) }, log: { _ in })
             let listening = try await serving.listen(at: HostPort(host: "127.0.0.1", port: 0))
             controls = PeerLinks(
@@ -83,6 +85,9 @@ struct BulkLinksTests {
         func fetch(_ number: UInt64 = 1, limit: Int = 64 << 20, patience: Duration = .seconds(60)) async throws -> [UInt8]? {
             try await asking.fetch(.runRecord(Reqid(number)), from: b, limit: limit, patience: patience)
         }
+
+        /// Of the certificate with which a asks.
+        let serial: SerialNumber
 
         func close() async {
             await asking.close()
@@ -112,6 +117,29 @@ struct BulkLinksTests {
             return try await group.reduce(into: []) { $0.append($1) }
         }
         #expect(all.count == 20 && all.allSatisfy { $0 == Self.megabytes })
+        await pair.close()
+    }
+
+    @Test("who is revoked in the middle of a transfer gets no more of it, and cannot begin another")
+    func revoked() async throws {
+        let revocations = RevocationList()
+        let (begun, begins) = AsyncStream.makeStream(of: Void.self)
+        let (goesOn, goOn) = AsyncStream.makeStream(of: Void.self)
+        let pair = try await Pair(revocations: revocations) { _ in
+            Blob(
+                bytes: Self.megabytes,
+                reading: { offset in
+                    guard offset > 0 else { return }
+                    begins.yield()
+                    for await _ in goesOn { break }
+                })
+        }
+        let fetched = Task { try await pair.fetch(1) }
+        for await _ in begun { break }
+        revocations.replace(with: [pair.serial])
+        goOn.finish()
+        await #expect(throws: BulkFailure.self) { _ = try await fetched.value }
+        await #expect(throws: BulkFailure.self) { _ = try await pair.fetch(1) }
         await pair.close()
     }
 

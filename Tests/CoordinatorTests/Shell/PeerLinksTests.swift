@@ -38,7 +38,8 @@ struct PeerLinksTests {
     }
 
     private func end(
-        _ bundle: Bundle, others: [PeerLinks.Other], saying name: String? = nil, incarnation: Incarnation? = nil, on loop: any EventLoop
+        _ bundle: Bundle, others: [PeerLinks.Other], saying name: String? = nil, incarnation: Incarnation? = nil,
+        revocations: RevocationList = RevocationList(), on loop: any EventLoop
     ) throws -> End {
         let state = try genesis(bundle)
         let (heard, heardContinuation) = AsyncStream.makeStream(of: (PeerMessage, MemberID).self)
@@ -50,7 +51,7 @@ struct PeerLinksTests {
                 identity: try TLSIdentity(
                     chain: [Certificate(pem: Array(bundle.certificate.utf8))], key: PrivateKey(pem: Array(bundle.key.utf8))),
                 clusterCA: try Certificate(der: state.clusterCA.certificate)),
-            others: others, dialFrom: "127.0.0.9", loop: loop, deliver: { heardContinuation.yield(($0, $1)) },
+            others: others, dialFrom: "127.0.0.9", loop: loop, revocations: revocations, deliver: { heardContinuation.yield(($0, $1)) },
             log: { logContinuation.yield($0) })
         return End(links: links, heard: heard, logged: logged)
     }
@@ -135,6 +136,29 @@ struct PeerLinksTests {
         #expect(reason(await wait(for: "peer-reject", in: a.logged)).contains("its certificate says member b"))
         await liar.links.close()
         await a.links.close()
+    }
+
+    @Test("Whose certificate is revoked is heard no more at once, and not let in again", arguments: [true, false])
+    func revoked(byTheAccepting: Bool) async throws {
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 2)
+        defer { group.shutdownGracefully { _ in } }
+        let bundles = try mint()
+        let (ofA, ofB) = (RevocationList(), RevocationList())
+        let b = try end(bundles[1], others: [other("a", port: 1)], revocations: ofB, on: group.next())
+        let port = try await b.links.listen(at: HostPort(host: "127.0.0.1", port: 0))
+        let a = try end(bundles[0], others: [other("b", port: port)], revocations: ofA, on: group.next())
+        a.links.start()
+        #expect(await wait(for: "peer-up", in: a.logged) != nil)
+        let certificate = try Certificate(pem: Array(bundles[byTheAccepting ? 0 : 1].certificate.utf8))
+        (byTheAccepting ? ofB : ofA).replace(with: [certificate.serial])
+        if byTheAccepting {
+            // Once for the connection that was open, once for each attempt to come back.
+            for _ in 1...2 { #expect(reason(await wait(for: "peer-reject", in: b.logged)).contains("is revoked")) }
+        } else {
+            #expect(reason(await wait(for: "peer-down", in: a.logged)).contains("is revoked"))
+        }
+        await a.links.close()
+        await b.links.close()
     }
 
     @Test("A member of another cluster does not get past the handshake")
