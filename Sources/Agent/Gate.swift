@@ -46,7 +46,7 @@ final class Gate: Sendable {
             }
         case .tooManyConnections: state.log.warning("overload", ("PEER", ip), ("LIVE", state.configuration.maximumConnections))
         case .unavailable(let reason): state.log.error("tls-failure", ("PEER", ip), ("REASON", reason))
-        case .peerRefused, .requestTimedOut, .malformed, .tooLarge:
+        case .peerRefused, .requestTimedOut, .malformed, .tooLarge, .noMemory:
             state.log.info("deny", ("PEER", ip), ("REASON", incident.description))
         }
     }

@@ -22,6 +22,9 @@ package final class Slots: Sendable {
 
     package init(limit: Int) { state = Mutex(State(free: limit)) }
 
+    /// At this moment; whoever is to do something takes one.
+    package var hasFree: Bool { state.withLock { $0.free > 0 && $0.waiting.isEmpty } }
+
     /// False: none is free.
     package func takeNow() -> Bool {
         state.withLock { state in

@@ -111,6 +111,10 @@ final class HTTPConnection: ChannelInboundHandler {
             // The array must not be held twice while it grows.
             state = .lingering
             guard body.count + part.readableBytes <= configuration.limits.bodyBytes else { return refuseTooLarge(context) }
+            guard registry.keeps(part.readableBytes, of: context.channel) else {
+                report(.noMemory)
+                return refuse(503, "service unavailable", context)
+            }
             body.append(contentsOf: part.readableBytesView)
             state = .readingBody(head, body)
         case (.readingBody(let head, let body), .end): serve(head, body, context)
@@ -124,7 +128,10 @@ final class HTTPConnection: ChannelInboundHandler {
         }
         let announcesBody = head.headers.contains(name: "Transfer-Encoding") || head.headers["Content-Length"].contains { $0 != "0" }
         if announcesBody, let refusal = configuration.refuseHead(request(head, [])) {
-            return refuse(refusal.status, refusal.error, context)
+            switch refusal {
+            case .error(let status, let error): return refuse(status, error, context)
+            case .answer(let answer): return refuse(answering: answer, context)
+            }
         }
         if head.version == .http1_1, head.headers["Expect"].contains(where: { $0.lowercased() == "100-continue" }) {
             context.writeAndFlush(wrapOutboundOut(ByteBuffer(string: "HTTP/1.1 100 Continue\r\n\r\n")), promise: nil)
@@ -199,11 +206,16 @@ final class HTTPConnection: ChannelInboundHandler {
         guard let response = configuration.earlyRefusal else {
             return refuse(with: HTTPResponse(status: status, json: Array("{\"error\":\"\(error)\"}".utf8)), context)
         }
+        refuse(answering: { await response(status, error) }, context)
+    }
+
+    private func refuse(answering answer: @escaping @Sendable () async -> HTTPResponse, _ context: ChannelHandlerContext) {
+        state = .lingering
         schedule(configuration.limits.requestTimeout, context) { connection, context in connection.close(context) }
         let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
         let loop = context.eventLoop
         Task {
-            let response = await response(status, error)
+            let response = await answer()
             loop.execute {
                 let (connection, context) = bound.value
                 connection.refuse(with: response, context)

@@ -15,6 +15,8 @@ package struct HTTPLimits: Sendable {
     package var headerBytes = 32_768
     /// ctrl-exec's: more is answered with 413 before it is read.
     package var bodyBytes = 1_048_576
+    /// Bodies of all connections together, from their first byte until they are answered; more is answered with 503.
+    package var bodiesBytes = 64 << 20
     package var handshakeTimeout = TimeAmount.seconds(10)
     /// From the end of the handshake to the last byte of the request.
     package var requestTimeout = TimeAmount.seconds(30)
@@ -42,6 +44,8 @@ package struct ConnectionIncident: Sendable, CustomStringConvertible {
         case malformed
         case tooLarge
         case tooManyConnections
+        /// Answered with 503: the bodies of others fill the memory that there is for them.
+        case noMemory
         /// The server's own side: no identity to present.
         case unavailable(String)
     }
@@ -56,19 +60,19 @@ package struct ConnectionIncident: Sendable, CustomStringConvertible {
         case .malformed: "\(address): the request is not HTTP"
         case .tooLarge: "\(address): the request is over the limits"
         case .tooManyConnections: "\(address): too many connections"
+        case .noMemory: "\(address): too many large requests at once"
         case .unavailable(let reason): "\(address): \(reason)"
         }
     }
 }
 
 /// Why a request is refused whatever its body says.
-package struct HeadRefusal: Hashable, Sendable {
-    package let status: Int
-    package let error: String
-    package init(_ status: Int, _ error: String) {
-        self.status = status
-        self.error = error
-    }
+package enum HeadRefusal: Sendable {
+    /// Answered as other early refusals are.
+    case error(status: Int, String)
+    case answer(@Sendable () async -> HTTPResponse)
+    package init(_ status: Int, _ error: String) { self = .error(status: status, error) }
+    package init(answer: @escaping @Sendable () async -> HTTPResponse) { self = .answer(answer) }
 }
 
 package struct HTTPListenerConfiguration: Sendable {
@@ -242,14 +246,19 @@ final class ConnectionRegistry: Sendable {
         /// A request is in its handler's hands: it costs us something until the handler has returned, whether or not the client waits.
         var isServing = false
         var isClosed = false
+        /// Of its request's body, as far as it has come.
+        var bodyBytes = 0
     }
     private struct State {
         var entries: [ObjectIdentifier: Entry] = [:]
         var perAddress: [String: Int] = [:]
+        var bodiesBytes = 0
         var empty: EventLoopPromise<Void>?
 
         mutating func remove(_ id: ObjectIdentifier) {
-            guard let entry = entries.removeValue(forKey: id), let ip = entry.ip else { return }
+            guard let entry = entries.removeValue(forKey: id) else { return }
+            bodiesBytes -= entry.bodyBytes
+            guard let ip = entry.ip else { return }
             let left = perAddress[ip, default: 1] - 1
             perAddress[ip] = left > 0 ? left : nil
         }
@@ -275,6 +284,17 @@ final class ConnectionRegistry: Sendable {
         }
         if admitted { channel.closeFuture.whenComplete { [self] _ in closed(id) } }
         return admitted
+    }
+
+    /// More of a body has come; false: there is no room for it.
+    func keeps(_ count: Int, of channel: any Channel) -> Bool {
+        state.withLock { state in
+            let id = ObjectIdentifier(channel)
+            guard state.entries[id] != nil, state.bodiesBytes + count <= limits.bodiesBytes else { return false }
+            state.bodiesBytes += count
+            state.entries[id]?.bodyBytes += count
+            return true
+        }
     }
 
     func identified(_ channel: any Channel, as peer: Peer) { state.withLock { $0.entries[ObjectIdentifier(channel)]?.peer = peer } }

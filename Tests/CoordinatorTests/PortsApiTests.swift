@@ -59,6 +59,9 @@ struct PortsApiTests {
         try await OpenPorts.with { open in
             let reply = try await open.askPlainly("GET", "/", on: open.api)
             #expect(body(reply) == #"{"code":1,"error":"no auth hook configured","ok":false}"# + "\n")
+            // Said before the body is read, in the same words.
+            let early = try await open.askPlainly("POST", "/run", on: open.api, hello)
+            #expect(early.status == 403 && early.body == reply.body)
         }
         try await OpenPorts.with(.init(policy: HookPolicy(allowsApiWithoutHook: true))) { open in
             #expect(try await open.askPlainly("GET", "/", on: open.api).status == 200)
@@ -68,8 +71,10 @@ struct PortsApiTests {
             )
         }
         try await OpenPorts.with(.init(policy: HookPolicy(deniesGenerically: true))) { open in
-            let reply = try await open.askPlainly("GET", "/", on: open.api)
-            #expect(reply.status == 403 && body(reply) == #"{"error":"forbidden","ok":false}"# + "\n")
+            for (method, sent) in [("GET", nil), ("POST", hello)] {
+                let reply = try await open.askPlainly(method, "/", on: open.api, sent)
+                #expect(reply.status == 403 && body(reply) == #"{"error":"forbidden","ok":false}"# + "\n")
+            }
         }
     }
 
@@ -137,10 +142,12 @@ struct PortsApiTests {
         try await OpenPorts.with(.init(hook: "touch begun; while [ ! -e go ]; do sleep 0.05; done", apiRequests: 1)) { open in
             async let first = open.askPlainly("GET", "/", on: open.api)
             try await eventually("the hook runs") { open.text("begun") != nil }
-            let second = try await open.askPlainly("GET", "/", on: open.api)
-            #expect(second.status == 503)
-            #expect(
-                body(second) == #"{"detail":"too many concurrent requests","error":"service unavailable","ok":false}"# + "\n")
+            for (method, sent) in [("GET", nil), ("POST", hello)] {
+                let second = try await open.askPlainly(method, "/", on: open.api, sent)
+                #expect(second.status == 503)
+                #expect(
+                    body(second) == #"{"detail":"too many concurrent requests","error":"service unavailable","ok":false}"# + "\n")
+            }
             #expect(try await open.askPlainly("GET", "/health", on: open.api).status == 200)
             try open.write("go", "")
             #expect(try await first.status == 200)

@@ -136,6 +136,36 @@ import Testing
         await port.stop()
     }
 
+    @Test("bodies take so much memory together and no more, until they are answered")
+    func bodiesTogether() async throws {
+        let (begun, begins) = AsyncStream.makeStream(of: Void.self)
+        let (ended, end) = AsyncStream.makeStream(of: Void.self)
+        let port = try await TestListener(
+            configure: { $0.limits.bodiesBytes = 1_000 },
+            handler: { request, writer in
+                if request.path == "/long" {
+                    begins.yield()
+                    for await _ in ended { break }
+                }
+                await writer.send(HTTPResponse(status: 200, json: request.body))
+            })
+        let (small, large) = (String(repeating: "s", count: 200), String(repeating: "l", count: 900))
+        async let first = raw(["POST /long HTTP/1.1\r\nContent-Length: 900\r\n\r\n" + large], to: port.port)
+        for await _ in begun { break }
+        let second = "POST /short HTTP/1.1\r\nContent-Length: 200\r\n\r\n" + small
+        #expect(try await raw([second], to: port.port).hasPrefix("HTTP/1.0 503 "))
+        #expect(await port.nextIncident()?.kind == .noMemory)
+        // What needs none is answered.
+        #expect(try await raw(["GET / HTTP/1.1\r\n\r\n"], to: port.port).hasPrefix("HTTP/1.0 200 "))
+        end.finish()
+        #expect(try await first.hasSuffix(large))
+        // The place is free when the handler has returned, which the client need not have waited for.
+        var answer = try await raw([second], to: port.port)
+        while answer.hasPrefix("HTTP/1.0 503 ") { answer = try await raw([second], to: port.port) }
+        #expect(answer.hasSuffix(small))
+        await port.stop()
+    }
+
     @Test("a request that is worked on keeps its place, also when its client is gone")
     func workKeepsItsPlace() async throws {
         let (begun, begins) = AsyncStream.makeStream(of: Void.self)

@@ -63,8 +63,7 @@ extension PortFront {
                 log(question, "pass", reason: "api_auth_default", hook: nil)
                 return nil
             }
-            log(question, "deny", reason: Self.noHook, hook: nil)
-            return forbidden(Self.noHook, code: 1, on: port)
+            return denialWithoutHook(question)
         }
         let verdict = await hook.ask(question)
         switch verdict {
@@ -80,6 +79,17 @@ extension PortFront {
     }
 
     static let noHook = "no auth hook configured"
+
+    /// What 7445 answers to everybody while there is no hook, whatever the body says; nil: there is one to ask, or all are allowed.
+    func denialWithoutHook(_ request: PortRequest) -> PortResponse? {
+        let hooks = hooks.current
+        return hooks.hook == nil && !hooks.allowsApiWithoutHook ? denialWithoutHook(question(.api, request, .null)) : nil
+    }
+
+    private func denialWithoutHook(_ question: HookQuestion) -> PortResponse {
+        log(question, "deny", reason: Self.noHook, hook: nil)
+        return forbidden(Self.noHook, code: 1, on: .api)
+    }
 
     func forbidden(_ reason: String, code: Int32, on port: Port) -> PortResponse {
         if port == .api, hooks.current.deniesGenerically { return .failure(403, AgentErrors.forbidden) }

@@ -51,7 +51,13 @@ extension PortFront {
     /// A stranger is refused before a body of his is read.
     func refuseHead(on port: Port) -> @Sendable (HTTPRequest) -> HeadRefusal? {
         { request in
-            refusalBeforeBody(PortRequest(request), on: port).map { HeadRefusal($0.status, $0.reason) }
+            refusalBeforeBody(PortRequest(request), on: port).map { refusal in
+                HeadRefusal {
+                    var response = refusal
+                    response.headers += Self.headers(await member.glance())
+                    return HTTPResponse(response)
+                }
+            }
         }
     }
 

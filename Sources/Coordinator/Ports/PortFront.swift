@@ -146,10 +146,7 @@ package struct PortFront: Sendable {
     /// `api_max_children`: whoever may reach 7445 may start hooks and scripts.
     private func boundedAnswer(_ request: PortRequest, on port: Port, glance: MemberGlance) async -> PortResponse {
         guard port == .api else { return await answer(request, on: port, glance: glance) }
-        guard apiSlots.takeNow() else {
-            logger.log(.warning, LogLine("api-overload", ("PEER", request.source)))
-            return .failure(503, "service unavailable", detail: "too many concurrent requests")
-        }
+        guard apiSlots.takeNow() else { return overload(request) }
         defer { apiSlots.give() }
         return await answer(request, on: port, glance: glance)
     }
@@ -202,15 +199,25 @@ package struct PortFront: Sendable {
     }
 
     /// What `respond` would refuse whatever the body says, by what is known without the state; nil: it depends.
-    func refusalBeforeBody(_ request: PortRequest, on port: Port) -> (status: Int, reason: String)? {
+    func refusalBeforeBody(_ request: PortRequest, on port: Port) -> PortResponse? {
         let route = Routes.find(method: request.method, path: request.path, on: port)?.route
         switch Authorisation.decide(request.caller, route: route, port: port, cluster: cluster, owner: owner, group: group()) {
-        case .refused(let status, let reason):
-            logDenial(reason, request, on: port)
-            return (status, reason)
-        // The hook is told what the body says.
-        case .allowed, .ifOperatorStands, .ifHookAllows: return nil
+        case .refused(let status, let reason): return refusal(status, reason, request, on: port)
+        case .ifHookAllows: return refusalByHookBeforeBody(request)
+        case .allowed, .ifOperatorStands: return nil
         }
+    }
+
+    /// The hook is told the token and the user's name, which stand in the body: it cannot be asked before. But where there is none to ask,
+    /// or nobody is free to ask it, the body changes nothing.
+    private func refusalByHookBeforeBody(_ request: PortRequest) -> PortResponse? {
+        if let denial = denialWithoutHook(request) { return denial }
+        return apiSlots.hasFree ? nil : overload(request)
+    }
+
+    private func overload(_ request: PortRequest) -> PortResponse {
+        logger.log(.warning, LogLine("api-overload", ("PEER", request.source)))
+        return .failure(503, "service unavailable", detail: "too many concurrent requests")
     }
 
     private func logDenial(_ reason: String, _ request: PortRequest, on port: Port) {
