@@ -372,12 +372,13 @@ struct Surprise: Error {
     init(_ text: String) { self.text = text }
 }
 
-/// Waits until it holds, at most ten seconds.
+/// Waits until it holds, at most ten seconds. It looks every few milliseconds: who asks without a pause keeps the pool's threads, of which there
+/// are as many as cores, from doing what he waits for.
 func eventually(_ what: String, _ condition: () async -> Bool) async throws {
     let deadline = ContinuousClock.now.advanced(by: .seconds(10))
     while !(await condition()) {
         guard ContinuousClock.now < deadline else { throw Surprise("it never came about that \(what)") }
-        await Task.yield()
+        try await MultiThreadedEventLoopGroup.singleton.next().scheduleTask(in: .milliseconds(5)) {}.futureResult.get()
     }
 }
 

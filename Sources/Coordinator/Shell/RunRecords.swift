@@ -130,8 +130,9 @@ package final class RunRecords: Sendable {
         sweep()
         makeRoom(for: record.count, of: reqid)
         try DurableFile.write(record, to: path(reqid), mode: 0o640)
-        let now = now()
-        index.withLock { $0.note(reqid, Index.Entry(bytes: record.count, modifiedSeconds: now)) }
+        // The file's own time, as the next scan will find it: what is oldest must not depend on which of two clocks was asked.
+        let written = try ReadableFile(path(reqid))
+        index.withLock { $0.note(reqid, Index.Entry(bytes: written.bytes, modifiedSeconds: written.modified.seconds)) }
     }
 
     private func makeRoom(for bytes: Int, of reqid: Reqid) {

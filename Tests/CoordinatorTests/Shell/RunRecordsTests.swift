@@ -16,6 +16,7 @@ struct RunRecordsTests {
     /// A store in a directory of its own, with a clock and a log that the test holds.
     private final class Place: Sendable {
         let directory = FileManager.default.temporaryDirectory.appending(path: "ced-runs-\(UUID().uuidString.prefix(8))")
+        /// Stands still: how old a record is, is told by the time of its file, which the file system gives it.
         let now = Mutex<Int64>(Int64(Date().timeIntervalSince1970))
         let actions = Mutex<[String]>([])
         deinit {
@@ -27,7 +28,10 @@ struct RunRecordsTests {
                 directory: directory.path, bounds: bounds, log: { record in self.actions.withLock { $0.append(record.action) } },
                 now: { self.now.withLock { $0 } })
         }
-        func pass(seconds: Int64) { now.withLock { $0 += seconds } }
+        func wait(seconds: Int64, after name: String) throws {
+            let written = try #require(attributes(name)[.modificationDate] as? Date)
+            now.withLock { $0 = Int64(written.timeIntervalSince1970.rounded(.down)) + seconds }
+        }
         var names: [String] { ((try? FileManager.default.contentsOfDirectory(atPath: directory.path)) ?? []).sorted() }  // none: not made
         func attributes(_ name: String) throws -> [FileAttributeKey: Any] {
             try FileManager.default.attributesOfItem(atPath: directory.appending(path: name).path)
@@ -60,9 +64,9 @@ struct RunRecordsTests {
         await records.keep([1], of: Reqid(1))
         try place.write("notes.txt", "keep me")
         try place.write("0000000000000002.json.new", "half")
-        place.pass(seconds: 86_400)
+        try place.wait(seconds: 86_400, after: "0000000000000001.json")
         #expect(await records.record(of: Reqid(1)) == [1])
-        place.pass(seconds: 5)
+        try place.wait(seconds: 86_401, after: "0000000000000001.json")
         // Shown no more from the very second on, removed at the next sweep.
         #expect(await records.record(of: Reqid(1)) == nil)
         #expect(await records.extent() == (0, 0))
@@ -80,7 +84,6 @@ struct RunRecordsTests {
         let records = place.open(bounds)
         for number in UInt64(1)...4 {
             await records.keep([UInt8](repeating: 7, count: 10), of: Reqid(number))
-            place.pass(seconds: 1)
         }
         #expect(await records.extent() == (3, 30))
         #expect(await records.record(of: Reqid(1)) == nil)
