@@ -21,6 +21,8 @@ struct Client {
     private let givenTimeoutSeconds: Double?
     private let group: MultiThreadedEventLoopGroup
     private let tls: TLSClient?
+    /// Why members may not let us in, as far as our own certificate says it.
+    private let doubt: String
 
     /// One way in.
     private struct Door {
@@ -33,9 +35,12 @@ struct Client {
         case .socket(let path):
             doors = [Door(name: path, endpoint: .unix(path: path))]
             tls = nil
+            doubt = ""
         case .endpoints(let endpoints, let directory):
             doors = endpoints.map { Door(name: $0.description, endpoint: .tcp(host: $0.host, port: $0.port)) }
-            tls = try Self.identity(in: directory)
+            let (client, certificate) = try Self.identity(in: directory)
+            tls = client
+            doubt = Self.doubt(certificate, "\(directory)/operator.crt")
         }
         givenTimeoutSeconds = options.timeout
         timeoutSeconds = options.timeout ?? ConnectionOptions.defaultTimeoutSeconds
@@ -43,7 +48,21 @@ struct Client {
         group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
     }
 
-    private static func identity(in directory: String) throws(ClientFailure) -> TLSClient {
+    /// By this host's clock, which may be wrong: so it is only said when the members let us in nowhere.
+    private static func doubt(_ certificate: Certificate, _ path: String) -> String {
+        let now = wallClockSeconds()
+        if certificate.notAfter < now {
+            return "your certificate \(path) expired \(OpenSSLTime.text(unixSeconds: certificate.notAfter)): make another with "
+                + "ced issue-operator NAME --out DIR, on a member's host"
+        }
+        if certificate.notBefore > now {
+            return
+                "your certificate \(path) is not valid before \(OpenSSLTime.text(unixSeconds: certificate.notBefore)): is the clock right?"
+        }
+        return "is your certificate revoked or expired, or of another cluster?"
+    }
+
+    private static func identity(in directory: String) throws(ClientFailure) -> (TLSClient, Certificate) {
         func read(_ name: String) throws(ClientFailure) -> [UInt8] {
             do throws(FileProblem) { return try DurableFile.read("\(directory)/\(name)") } catch {
                 throw ClientFailure(error.isPermission ? .permission : .usage, "cannot read your identity: \(error.description)")
@@ -58,7 +77,8 @@ struct Client {
                 throw ClientFailure(
                     .usage, "\(directory)/operator.crt is not an operator's certificate (make one with: ced issue-operator NAME --out DIR)")
             }
-            return TLSClient(identity: identity, policy: .members(of: cluster, roots: try Certificate.all(inPEM: authority)))
+            let roots = try Certificate.all(inPEM: authority)
+            return (TLSClient(identity: identity, policy: .members(of: cluster, roots: roots)), identity.certificate)
         } catch let failure as ClientFailure {
             throw failure
         } catch {
@@ -74,7 +94,7 @@ struct Client {
     func read(_ path: String, _ options: ReadOptions? = nil) async throws(ClientFailure) -> JSONValue {
         let wanted = options?.consistency ?? .linearizable
         let consistency = wanted == .linearizable ? [] : [(name: "X-Ced-Consistency", value: wanted.rawValue)]
-        var attempts = Attempts(seconds: timeoutSeconds, doors: doors.count)
+        var attempts = Attempts(seconds: timeoutSeconds, doors: doors.count, doubt: doubt)
         while true {
             for door in doors {
                 switch await ask(door, "GET", path, nil, headers: [attempts.header] + consistency, seconds: attempts.secondsForOne) {
@@ -110,7 +130,7 @@ struct Client {
     private func patiently(
         _ method: String, _ path: String, _ body: JSONValue?, isRepeatable: Bool, unknown: String
     ) async throws(ClientFailure) -> JSONValue {
-        var attempts = Attempts(seconds: timeoutSeconds, doors: doors.count)
+        var attempts = Attempts(seconds: timeoutSeconds, doors: doors.count, doubt: doubt)
         while true {
             for door in doors {
                 let patience = givenTimeoutSeconds.map { _ in attempts.secondsLeft } ?? 3_600
@@ -135,7 +155,7 @@ struct Client {
     ) async throws(ClientFailure) -> JSONValue {
         let id: String
         if let known = options.requestID ?? madeID { id = known } else { id = try Self.newRequestID() }
-        var attempts = Attempts(seconds: timeoutSeconds, doors: doors.count)
+        var attempts = Attempts(seconds: timeoutSeconds, doors: doors.count, doubt: doubt)
         while true {
             for door in doors {
                 let headers = [attempts.header, (name: "Idempotency-Key", value: id)]
@@ -263,13 +283,15 @@ private struct Attempts {
     private let deadline: ContinuousClock.Instant
     private let total: Double
     private let doors: Int
+    private let doubt: String
     private var reasons: [String] = []
     private(set) var mayHaveHappened = false
     private var wasReached = false
     private var isRefusedEverywhere = true
 
-    init(seconds: Double, doors: Int) {
+    init(seconds: Double, doors: Int, doubt: String) {
         total = seconds
+        self.doubt = doubt
         self.doors = max(1, doors)
         deadline = clock.now.advanced(by: .milliseconds(Int64(seconds * 1_000)))
     }
@@ -322,8 +344,7 @@ private struct Attempts {
         let what = reasons.joined(separator: "; ")
         if wasReached { return ClientFailure(.noLeaderInTime, "no answer within \(secondsText) s: \(what)") }
         if isRefusedEverywhere {
-            let hint = "not admitted (is your certificate revoked or expired, or of another cluster?)"
-            return ClientFailure(.permission, isSocket ? socketText(what) : "\(hint): \(what)")
+            return ClientFailure(.permission, isSocket ? socketText(what) : "not admitted (\(doubt)): \(what)")
         }
         return ClientFailure(.noMemberReachable, isSocket ? socketText(what) : "cannot reach a member: \(what)")
     }
