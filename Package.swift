@@ -144,7 +144,11 @@ let package = Package(
             dependencies: ["Agent", "cea", "CtrlExec", "PKI", "Platform", "TraceFixtures", "Transport", nio, nioPosix, logging],
             swiftSettings: settings),
         .testTarget(name: "CoordinatorTests", dependencies: ["Coordinator", "ced"], swiftSettings: settings),
-        .testTarget(name: "EndToEndTests", dependencies: ["ced", "cea"], exclude: ["checks"], swiftSettings: settings),
+        .executableTarget(
+            name: "ced-forge",
+            dependencies: ["Consensus", "Coordinator", "CtrlExec", "DispatcherState", "PKI", "Platform", "Transport", "Wire", arguments],
+            path: "Tests/Forge", swiftSettings: settings),
+        .testTarget(name: "EndToEndTests", dependencies: ["ced", "cea", "ced-forge"], exclude: ["checks"], swiftSettings: settings),
         .testTarget(name: "TidyTests", swiftSettings: settings),
     ],
     swiftLanguageModes: [.v6]

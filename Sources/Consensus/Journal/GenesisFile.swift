@@ -3,7 +3,7 @@
 // The genesis file: written once under another name, synchronized, renamed; so it is there whole or not at all, and what does not read
 // back is damage. Its checksum begins the chain of the segments: another member's segments do not fit it.
 
-enum GenesisFile {
+package enum GenesisFile {
     private static let magic: UInt64 = 0x7369_7365_6e65_6763  // "cgenesis"
 
     static func encode(_ genesis: Genesis) -> [UInt8] {
@@ -29,7 +29,7 @@ enum GenesisFile {
     }
 
     /// The genesis and the file's checksum.
-    static func decode(_ bytes: [UInt8]) throws(JournalRefusal) -> (genesis: Genesis, checksum: UInt64) {
+    package static func decode(_ bytes: [UInt8]) throws(JournalRefusal) -> (genesis: Genesis, checksum: UInt64) {
         func damaged(_ offset: Int, _ reason: String) -> JournalRefusal {
             .damaged(JournalFormat.genesis, offset: UInt64(offset), reason: reason)
         }
