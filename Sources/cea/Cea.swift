@@ -46,4 +46,6 @@ func say(_ line: String) {
 }
 
 /// Log lines on standard error, or in the journal if systemd reads it.
-func makeLog() -> AgentLog { AgentLog(Logger(label: "cea", factory: { _ in LogOutput(identifier: "ctrl-exec-agent") })) }
+func makeLog(agent: String? = nil) -> AgentLog {
+    AgentLog(Logger(label: "cea", factory: { _ in LogOutput(identifier: "ctrl-exec-agent") }), agent: agent)
+}

@@ -26,17 +26,23 @@ struct ServeCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("The allowed scripts (default: scripts.conf in the agent's directory).", valueName: "FILE"))
     var allowlist: String?
     @Option(help: ArgumentHelp("Listen on this address only.", valueName: "ADDRESS")) var listen = "0.0.0.0"
-    @Option(help: "Be told of new serials as this release of ctrl-exec wants it: 0.8, 0.9 or 0.11. For tests of dispatchers.")
-    var dialect = AgentDialect.endpoint
+    @Option(
+        help: """
+            Be told of new serials as this release of ctrl-exec wants it: 0.8, 0.9 or 0.11; once for all agents, or once for each. For \
+            tests of dispatchers.
+            """)
+    var dialect: [AgentDialect] = []
 
     func validate() throws {
         if directory.count > 1, config != nil || allowlist != nil {
             throw ValidationError("--config and --allowlist are for a single agent; several have their files in their directories")
         }
+        if dialect.count > 1, dialect.count != directory.count {
+            throw ValidationError("--dialect is said once, or once for each --directory, not \(dialect.count) times for \(directory.count)")
+        }
     }
 
     func run() async throws {
-        let log = makeLog()
         do {
             let signals = try TerminationSignals.stream()
             var servers: [AgentServer] = []
@@ -44,9 +50,11 @@ struct ServeCommand: AsyncParsableCommand {
                 directory.isEmpty
                 ? [AgentLayout(directory: nil, configuration: config, allowlist: allowlist)]
                 : directory.map { AgentLayout(directory: $0, configuration: config, allowlist: allowlist) }
-            for layout in layouts {
-                let state = try AgentState(layout: layout, log: log)
-                let service = AgentService(state: state, launcher: .process(argument: DetachedRunCommand.name), dialect: dialect)
+            for (number, layout) in layouts.enumerated() {
+                let name = layouts.count > 1 ? layout.directory?.split(separator: "/").last.map(String.init) : nil
+                let state = try AgentState(layout: layout, log: makeLog(agent: name))
+                let spoken = dialect.count > 1 ? dialect[number] : dialect.first ?? .endpoint
+                let service = AgentService(state: state, launcher: .process(argument: DetachedRunCommand.name), dialect: spoken)
                 servers.append(try await AgentServer.start(service, listen: listen, on: MultiThreadedEventLoopGroup.singleton))
             }
             let manager = ServiceNotifier()
