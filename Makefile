@@ -16,7 +16,7 @@ CED_COMMIT := $(shell ops/commit)
 endif
 export CED_COMMIT
 
-.PHONY: help bootstrap build release demo test lint format simulate explore mutants bench clean dist
+.PHONY: help bootstrap build release demo test lint format simulate explore mutants bench clean dist dist-check
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s "$$(printf '\t')"
@@ -39,6 +39,9 @@ dist: bootstrap ## ced, cea and units to carry to other hosts, in .build-static/
 	strip -o .build-static/dist/ced .build-static/release/ced
 	strip -o .build-static/dist/cea .build-static/release/cea
 	cp -r ops/systemd ops/haproxy docs .build-static/dist/
+
+dist-check: dist ## the same, then tried: what it needs, what it says, a cluster of it
+	@ops/dist-check
 
 demo: release ## three members, agents, a killed leader: the main job before your eyes (DEMO_BREAK=1 must fail, KEEP=1 leaves it running)
 	@ops/demo .build-release/release
