@@ -43,6 +43,13 @@ package struct ConnectionBudget: Sendable {
         return .granted
     }
 
+    /// A connection that was taken at this instant did not come about: the agent has not seen it.
+    package mutating func giveBack(agent: String, source: String, takenMilliseconds taken: UInt64) {
+        let place = place(agent, source)
+        guard place < lanes.count, lanes[place].agent == agent, lanes[place].source == source else { return }
+        if let last = lanes[place].instants.lastIndex(of: taken) { lanes[place].instants.remove(at: last) }
+    }
+
     /// Drops what no longer counts; call it now and then, for the number of lanes is the number of agents ever dialled.
     package mutating func forgetOld(nowMilliseconds now: UInt64) {
         lanes.removeAll { lane in lane.instants.allSatisfy { $0 + windowMilliseconds <= now } }

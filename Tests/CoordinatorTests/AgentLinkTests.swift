@@ -72,7 +72,7 @@ struct AgentLinkTests {
             (answer(413, #"{"error":"request too large"}"#), "request too large"),
             (answer(404, #"{"error":"not found"}"#), "404 Not Found"),
             (answer(200, "not JSON"), "invalid JSON response"), (answer(200, "[]"), "invalid JSON response"),
-            (.readTimeout, "read timeout after 60s"), (.notSent("connection refused on port 7443"), "connection refused on port 7443"),
+            (.readTimeout, "read timeout after 60s"), (.notConnected("connection refused on port 7443"), "connection refused on port 7443"),
             (
                 .sentWithoutAnswer("the agent closed the connection without an answer"),
                 "outcome unknown: the agent closed the connection without an answer; the script may be running"
@@ -169,6 +169,20 @@ struct AgentLinkTests {
         // Another agent has a budget of its own.
         let other = await caller.ping(reqid: reqid, [try target("other")])
         #expect(other[0]["error"] == nil)
+    }
+
+    @Test("an agent that was off has its whole budget when it is back: what did not connect is not counted")
+    func refusedIsNotCounted() async throws {
+        let refused = [DialOutcome](repeating: .notConnected("connection refused on port 7443"), count: 20)
+        let played = Played(refused + [answer(200, #"{"status":"ok","host":"web","version":"0.9.3"}"#)])
+        let caller = played.caller()
+        for _ in 0..<20 {
+            let error = await caller.ping(reqid: reqid, [try target()])[0]["error"]
+            #expect(error == .text("connection refused on port 7443"))
+        }
+        for _ in 0..<8 { #expect(await caller.ping(reqid: reqid, [try target()])[0]["error"] == nil) }
+        #expect(await caller.ping(reqid: reqid, [try target()])[0]["error"] != nil)
+        #expect(played.requests.count == 28)
     }
 
     @Test("cea is not counted: an agent of unknown version is asked for it before the budget ends")

@@ -58,6 +58,11 @@ import Testing
         #expect(budget.take(agent: "db", source: "127.0.0.2", nowMilliseconds: 9) == .granted)
         #expect(budget.take(agent: "web", source: "127.0.0.2", nowMilliseconds: 60_000) == .granted)
         #expect(budget.take(agent: "web", source: "127.0.0.2", nowMilliseconds: 60_000) == .wait(untilMilliseconds: 60_001))
+        // What did not come about does not count.
+        budget.giveBack(agent: "web", source: "127.0.0.2", takenMilliseconds: 60_000)
+        budget.giveBack(agent: "web", source: "127.0.0.2", takenMilliseconds: 60_000)
+        #expect(budget.take(agent: "web", source: "127.0.0.2", nowMilliseconds: 60_000) == .granted)
+        #expect(budget.take(agent: "web", source: "127.0.0.2", nowMilliseconds: 60_000) == .wait(untilMilliseconds: 60_001))
         budget.forgetOld(nowMilliseconds: 200_000)
         #expect(budget.take(agent: "web", source: "127.0.0.2", nowMilliseconds: 200_000) == .granted)
     }

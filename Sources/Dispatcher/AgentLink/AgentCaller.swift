@@ -43,6 +43,8 @@ package final class AnswerBudget: Sendable {
 
 package enum DialOutcome: Hashable, Sendable {
     case answered(status: Int, body: [UInt8])
+    /// There was no connection: the agent has seen nothing of us.
+    case notConnected(String)
     /// Not one byte of the request left.
     case notSent(String)
     /// Bytes of the request left, and no whole answer came back.
@@ -162,7 +164,10 @@ package struct AgentCaller: Sendable {
         var refused: [SerialNumber] = []
         var last = Exchange.failed(.notReached("this cluster has no dispatcher identity that could be presented"))
         for identity in target.identities {
-            if case .wait(let milliseconds) = acquaintances.take(target) {
+            let taken: UInt64
+            switch acquaintances.take(target) {
+            case .granted(let now): taken = now
+            case .wait(let milliseconds):
                 // A second identity that the budget forbids does not hide what the first was answered.
                 if case .answered = last { return Asked(exchange: last, refused: refused) }
                 return Asked(exchange: .failed(.budgetSpent(retryAfterSeconds: (milliseconds + 999) / 1_000)), refused: refused)
@@ -171,7 +176,9 @@ package struct AgentCaller: Sendable {
                 address: target.address, port: target.port, identity: identity, method: work.method, path: work.path,
                 body: work.body?.bytes,
                 answerLimit: work.answerLimit, readTimeoutSeconds: patience, budget: budget)
-            last = outcome(await dial(request), work, patience)
+            let dialled = await dial(request)
+            if case .notConnected = dialled { acquaintances.giveBack(target, taken) }
+            last = outcome(dialled, work, patience)
             guard isTurnedAway(last, work) else { return Asked(exchange: last, accepted: isLetIn(last) ? identity : nil, refused: refused) }
             refused.append(identity)
         }
@@ -194,7 +201,7 @@ package struct AgentCaller: Sendable {
     private func outcome(_ dialled: DialOutcome, _ work: Work, _ patience: Int64) -> Exchange {
         switch dialled {
         case .answered(let status, let body): .answered(status: status, body: body)
-        case .notSent(let reason): .failed(.notReached(reason))
+        case .notConnected(let reason), .notSent(let reason): .failed(.notReached(reason))
         case .sentWithoutAnswer(let reason):
             .failed(work.isIdempotent ? .notReached(reason) : .outcomeUnknown("\(reason); the script may be running"))
         case .readTimeout:
@@ -265,7 +272,8 @@ private final class Acquaintances: Sendable {
     }
 
     enum Verdict {
-        case granted
+        /// At this instant.
+        case granted(milliseconds: UInt64)
         case wait(milliseconds: UInt64)
     }
 
@@ -273,7 +281,7 @@ private final class Acquaintances: Sendable {
         let now = milliseconds()
         return known.withLock { known in
             if let version = known.version(of: target) {
-                if isCea(version) { return .granted }
+                if isCea(version) { return .granted(milliseconds: now) }
             } else {
                 known.dialsBeforeVersion[target.name, default: 0] += 1
             }
@@ -281,7 +289,15 @@ private final class Acquaintances: Sendable {
                 return .wait(milliseconds: until > now ? until - now : 1)
             }
             known.budget.forgetOld(nowMilliseconds: now)
-            return .granted
+            return .granted(milliseconds: now)
+        }
+    }
+
+    /// An agent that is off for a while must not be out of reach for another minute when it is back.
+    func giveBack(_ target: AgentTarget, _ taken: UInt64) {
+        known.withLock { known in
+            known.budget.giveBack(agent: target.name.text, source: source, takenMilliseconds: taken)
+            if let dials = known.dialsBeforeVersion[target.name] { known.dialsBeforeVersion[target.name] = max(0, dials - 1) }
         }
     }
 

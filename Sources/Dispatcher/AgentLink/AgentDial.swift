@@ -53,9 +53,9 @@ private func outcome(of failure: ExchangeFailure, _ request: DialRequest) -> Dia
     let place = "\(request.address):\(request.port)"
     switch failure {
     case .timeout(.response): return .readTimeout
-    case .resolve: return .notSent("host name did not resolve: \(request.address)")
-    case .refused: return .notSent("connection refused on port \(request.port)")
-    case .unreachable(let reason): return .notSent("unreachable: \(place) (\(reason))")
+    case .resolve: return .notConnected("host name did not resolve: \(request.address)")
+    case .refused: return .notConnected("connection refused on port \(request.port)")
+    case .unreachable(let reason): return .notConnected("unreachable: \(place) (\(reason))")
     case .timeout(.connect): return .notSent("timed out connecting to \(place)")
     case .timeout(.handshake): return .notSent("timed out in the TLS handshake with \(place)")
     case .handshake(let reason): return .notSent("TLS handshake failed: \(reason)")
