@@ -31,6 +31,8 @@ package enum ConsensusEffect: Hashable, Sendable {
     case readReady(ReadToken, LogIndex?)
     /// The transfer ended without success; the leader goes on.
     case transferFailed(to: MemberID)
+    /// Get this snapshot from that member, and make it durable; ends with `snapshotIsDurable` or `snapshotNotFetched`. One at a time.
+    case fetchSnapshot(SnapshotPlace, from: MemberID, gate: Gate)
 }
 
 package enum ProposeFailure: Error, Hashable, Sendable {

@@ -31,8 +31,10 @@ package struct Ballot: Hashable, Sendable {
     package static let initial = Ballot(term: .zero, vote: nil)
 }
 
-/// What one step of the core wants on disk, in this order: ballot, promise, truncation, entries.
+/// What one step of the core wants on disk, in this order: base, ballot, promise, truncation, entries.
 package struct JournalWrite: Hashable, Sendable {
+    /// All that the journal holds of the log is void: it goes on behind this entry, whose snapshot is on disk.
+    package var base: LogBase?
     package var ballot: Ballot?
     /// The longest promise ever made; written before the first answer that makes a longer one.
     package var longestPromise: TimeSpan?
@@ -40,25 +42,45 @@ package struct JournalWrite: Hashable, Sendable {
     package var truncateFrom: LogIndex?
     /// Contiguous, and right behind what stays of the log.
     package var entries: [Entry]
-    package init(ballot: Ballot? = nil, longestPromise: TimeSpan? = nil, truncateFrom: LogIndex? = nil, entries: [Entry] = []) {
+    /// Nobody will ask for what stands up to here: the journal may drop it, or some of it, when it likes.
+    package var forgetThrough: LogIndex?
+    package init(
+        base: LogBase? = nil, ballot: Ballot? = nil, longestPromise: TimeSpan? = nil, truncateFrom: LogIndex? = nil, entries: [Entry] = [],
+        forgetThrough: LogIndex? = nil
+    ) {
+        self.base = base
         self.ballot = ballot
         self.longestPromise = longestPromise
         self.truncateFrom = truncateFrom
         self.entries = entries
+        self.forgetThrough = forgetThrough
     }
-    package var isEmpty: Bool { ballot == nil && longestPromise == nil && truncateFrom == nil && entries.isEmpty }
+    package var isEmpty: Bool {
+        base == nil && ballot == nil && longestPromise == nil && truncateFrom == nil && entries.isEmpty && forgetThrough == nil
+    }
 }
 
 /// What a journal gives back when it is opened: all of it was durable.
 package struct Recovered: Hashable, Sendable {
     package var ballot: Ballot
     package var longestPromise: TimeSpan
-    /// The whole log from index 1.
+    /// Where the log begins; nil: before the first entry.
+    package var base: LogBase?
+    /// All that stands behind the base.
     package var entries: [Entry]
-    package init(ballot: Ballot, longestPromise: TimeSpan, entries: [Entry]) {
+    /// Where the newest snapshot stands: at the base or behind it, and never where the log does not reach. Nil: there is none. The member
+    /// begins from it, and what stands up to it is committed.
+    package var snapshot: SnapshotPlace?
+    package init(
+        ballot: Ballot, longestPromise: TimeSpan, base: LogBase? = nil, entries: [Entry], snapshot: SnapshotPlace? = nil
+    ) {
         self.ballot = ballot
         self.longestPromise = longestPromise
+        self.base = base
         self.entries = entries
+        self.snapshot = snapshot
     }
+    /// Zero: the log is empty and has always been.
+    package var lastIndex: LogIndex { entries.last?.index ?? base?.index ?? .zero }
     package static let nothing = Recovered(ballot: .initial, longestPromise: .zero, entries: [])
 }

@@ -59,6 +59,10 @@ extension LeaseRaft {
         fingerprint.add(commitIndex.position)
         fingerprint.add(announcedCommit.position)
         fingerprint.add(log.entries)
+        for place in [log.base.place, snapshot, fetching] {
+            fingerprint.add(place?.index.position ?? 0)
+            fingerprint.add(place?.term.number ?? 0)
+        }
 
         fingerprint.add(writes.durableIndex.position)
         fingerprint.add(writes.durableBallot)
@@ -136,6 +140,9 @@ extension LeaseRaft {
                 fingerprint.add(isRepeated)
                 fingerprint.add(age: sent, at: now, limit: limit)
             case .replicate: fingerprint.add(2)
+            case .offer(let first, let sent):
+                fingerprint.add(first.index.position + 3)
+                fingerprint.add(age: sent, at: now, limit: limit)
             }
             for append in peer.inFlight {
                 fingerprint.add(append.last.position)

@@ -15,8 +15,14 @@ extension LeaseRaft {
     private func logViolation() -> String? {
         let entries = log.entries
         for position in max(0, entries.count - LeaseRaft.checkedTail)..<entries.count {
-            if entries[position].index.position != UInt64(position) + 1 { return "the log has a gap at \(position + 1)" }
-            if position > 0, entries[position].term < entries[position - 1].term { return "terms fall in the log at \(position + 1)" }
+            let index = LogIndex(log.base.index.position + UInt64(position) + 1)
+            if entries[position].index != index { return "the log has a gap at \(index)" }
+            if entries[position].term < (log.term(at: index.previous) ?? .zero) { return "terms fall in the log at \(index)" }
+        }
+        if log.base.index > announcedCommit { return "the log begins behind \(log.base.place), and \(announcedCommit) is committed" }
+        if log.base.index > snapshot?.index ?? .zero { return "the log has forgotten what no snapshot holds" }
+        if let snapshot, snapshot.index <= log.lastIndex, log.term(at: snapshot.index) != snapshot.term {
+            return "the snapshot behind \(snapshot) is not of this log"
         }
         if log.lastTerm > term { return "the log's last term \(log.lastTerm) is beyond the current term \(term)" }
         if commitIndex > log.lastIndex { return "commit index \(commitIndex) is beyond the log's end \(log.lastIndex)" }
@@ -28,8 +34,8 @@ extension LeaseRaft {
 
     private func configurationViolation() -> String? {
         let newest = log.newestChange
-        if (newest?.index ?? .zero) != configurationIndex { return "the configuration of \(configurationIndex) is not the log's newest" }
-        if let newest, newest.configuration != configuration { return "the configuration is not what stands at \(newest.index)" }
+        if newest.index != configurationIndex { return "the configuration of \(configurationIndex) is not the log's newest" }
+        if newest.configuration != configuration { return "the configuration is not what stands at \(newest.index)" }
         return nil
     }
 
@@ -110,7 +116,8 @@ extension LeaseRaft {
             if peer.bytesInFlight != peer.inFlight.reduce(0, { $0 + $1.bytes }) {
                 return "bytes in flight to \(peer.member) are miscounted"
             }
-            if case .probe = peer.mode, !peer.inFlight.isEmpty { return "\(peer.member) is probed with appends in flight" }
+            if peer.mode != .replicate, !peer.inFlight.isEmpty { return "\(peer.member) is probed with appends in flight" }
+            if case .offer = peer.mode, snapshot == nil { return "\(peer.member) was offered a snapshot that is not there" }
             if let last = peer.inFlight.last, last.last != peer.next.previous { return "the window of \(peer.member) has a gap" }
         }
         return nil

@@ -33,7 +33,11 @@ extension LeaseRaft {
         if leading.isSilent { return }
         while leading.peers[position].maySend(lastIndex: log.lastIndex) {
             let number = makeIfNeeded(&number, at: now, into: &effects)
-            sendAppend(as: number, toPeerAt: position, at: now, into: &effects)
+            if isForgotten(forPeerAt: position) {
+                sendOffer(as: number, toPeerAt: position, at: now, into: &effects)
+            } else {
+                sendAppend(as: number, toPeerAt: position, at: now, into: &effects)
+            }
         }
         let peer = leading.peers[position]
         if min(peer.match, commitIndex) > peer.commitSent {
@@ -85,7 +89,7 @@ extension LeaseRaft {
         switch answer.result {
         case .matched(let index):
             guard index <= log.lastIndex else { return }
-            leading.peers[position].matched(index)
+            leading.peers[position].matched(index, base: log.base.index)
         case .mismatch(let hint, let hintTerm):
             // What matched once is durable there for ever: this answer is older than that.
             guard hint >= leading.peers[position].match else { return }
@@ -132,10 +136,11 @@ extension LeaseRaft {
     // MARK: The follower
 
     mutating func handleAppend(_ append: Append, from: MemberID, at now: Instant, into effects: inout [ConsensusEffect]) {
-        guard append.isWellFormed(in: term) else { return }
+        guard append.isWellFormed(in: term), let append = append.rest(behind: log.base) else { return }
         guard takeHeartbeat(append.heartbeat, from: from, at: now, into: &effects) else { return }
         guard log.term(at: append.previousIndex) == append.previousTerm else {
-            let hint = log.lastIndex(upTo: append.previousIndex, termAtMost: append.previousTerm)
+            // Up to the base all logs agree.
+            let hint = max(log.base.index, log.lastIndex(upTo: append.previousIndex, termAtMost: append.previousTerm))
             let result = AppendAnswer.Result.mismatch(hint: hint, hintTerm: log.term(at: hint) ?? .zero)
             let answer = AppendAnswer(number: append.heartbeat.number, result: result)
             send(.appendAnswer(answer), to: from, after: promise.longestWrite, into: &effects)
@@ -170,7 +175,7 @@ extension LeaseRaft {
     /// A leader of an older term learns the newer one, so that it steps down; others' old messages say nothing any more.
     func refuseOldTerm(_ message: Message, from: MemberID, at now: Instant, into effects: inout [ConsensusEffect]) {
         switch message.body {
-        case .heartbeat, .append: send(.heartbeatAnswer(HeartbeatAnswer(number: .zero)), to: from, into: &effects)
+        case .heartbeat, .append, .offer: send(.heartbeatAnswer(HeartbeatAnswer(number: .zero)), to: from, into: &effects)
         case .readIndexRequest(let question): send(.readIndexAnswer(question, nil), to: from, into: &effects)
         case .heartbeatAnswer, .appendAnswer, .voteRequest, .voteAnswer, .timeoutNow, .readIndexAnswer: break
         }
@@ -178,6 +183,18 @@ extension LeaseRaft {
 }
 
 extension Append {
+    /// What of it stands behind the base: up to there every leader's log is the same, because it was committed. Nil: this one's is not.
+    fileprivate func rest(behind base: LogBase) -> Append? {
+        guard previousIndex < base.index else { return self }
+        let known = min(entries.count, Int(clamping: base.index.position - previousIndex.position))
+        if known > 0, entries[known - 1].index == base.index, entries[known - 1].term != base.term { return nil }
+        var rest = self
+        rest.entries.removeFirst(known)
+        rest.previousIndex = base.index
+        rest.previousTerm = base.term
+        return rest
+    }
+
     /// Entries follow each other and `previous`, and none is of a later term than the leader's.
     fileprivate func isWellFormed(in term: Term) -> Bool {
         guard previousTerm <= term, previousIndex.position < 1 << 62, (previousIndex == .zero) == (previousTerm == .zero) else {

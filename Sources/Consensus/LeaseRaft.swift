@@ -2,7 +2,7 @@
 
 // The lease-Raft core as a value: what happens is handed in with the instant, what it does is handed back as effects. SEAM: the package
 // functions here are the outward face. Each concern has a room of its own: `+Election`, `+Replication`, `+Lease`, `+Transfer`, `+Reads`,
-// `+Invariants`; what is kept is declared in `State`, `Progress`, `Log`, `Writes`, `Promise`, `Heartbeats`.
+// `+Snapshots`, `+Invariants`; what is kept is declared in `State`, `Progress`, `Log`, `Writes`, `Promise`, `Heartbeats`.
 //
 // Left to others: authenticating peers (a message's sender is who `from` says), running effects through their gates, applying entries.
 
@@ -10,9 +10,8 @@ package struct LeaseRaft: Sendable {
     package let id: MemberID
     /// The newest in the log, committed or not; the initial one if there is none.
     package private(set) var configuration: Configuration
-    /// Where it stands; zero for the initial one.
+    /// Where it stands; zero for the initial one. Where that is forgotten, the log's base.
     package private(set) var configurationIndex: LogIndex
-    private let initialConfiguration: Configuration
     package let timing: Timing
 
     /// Term and vote as this member acts by them; the journal follows, and messages that reveal them wait for it.
@@ -28,6 +27,10 @@ package struct LeaseRaft: Sendable {
     /// The last `commit(through:)` that was handed out.
     var announcedCommit = LogIndex.zero
     var log: Log
+    /// The newest that is on disk here, and can be had by others. Never before the log's base.
+    package internal(set) var snapshot: SnapshotPlace?
+    /// What this member was offered and is getting.
+    var fetching: SnapshotPlace?
     var writes: Writes
     var promise: Promise
     /// The newest instant at which this member, as follower, handled a heartbeat, or had made one, as leader, that a quorum answered.
@@ -58,18 +61,26 @@ package struct LeaseRaft: Sendable {
     /// and between two starts of the same member.
     package init(id: MemberID, configuration: Configuration, recovered: Recovered, timing: Timing, seed: UInt64, now: Instant) {
         self.id = id
-        initialConfiguration = configuration
         self.timing = timing
         term = recovered.ballot.term
         vote = recovered.ballot.vote
-        log = Log(recovered.entries)
-        self.configuration = log.newestChange?.configuration ?? configuration
-        configurationIndex = log.newestChange?.index ?? .zero
+        let log = Log(recovered.entries, behind: recovered.base ?? .origin(configuration))
+        self.log = log
+        (configurationIndex, self.configuration) = log.newestChange
         precondition(log.lastTerm <= term, "the recovered log is ahead of the recovered term")
+        let snapshot = recovered.snapshot ?? SnapshotPlace(index: .zero, term: .zero)
+        precondition(
+            snapshot.index >= log.base.index && log.term(at: snapshot.index) == snapshot.term,
+            "the snapshot does not stand where the recovered log does")
+        self.snapshot = recovered.snapshot
+        commitIndex = snapshot.index
+        announcedCommit = snapshot.index
         writes = Writes(durableIndex: log.lastIndex, durableBallot: recovered.ballot, now: now)
         // Whoever has always been alone has promised nothing to anybody. One that is alone now may have promised another leader a moment ago.
+        // What is forgotten may have told of others.
         let wasAlwaysSole =
-            configuration.voters == [id] && recovered.entries.allSatisfy { $0.configuration.map { $0.voters == [id] } ?? true }
+            configuration.voters == [id] && recovered.base == nil
+            && recovered.entries.allSatisfy { $0.configuration.map { $0.voters == [id] } ?? true }
         promise = Promise(longest: recovered.longestPromise, mustWait: !wasAlwaysSole, now: now)
         generator = SeededGenerator(seed: seed)
         nextQuestion = generator.next()
@@ -135,6 +146,7 @@ package struct LeaseRaft: Sendable {
         case .heartbeatAnswer(let answer): handleHeartbeatAnswer(answer, from: from, at: now, into: &effects)
         case .append(let append): handleAppend(append, from: from, at: now, into: &effects)
         case .appendAnswer(let answer): handleAppendAnswer(answer, from: from, at: now, into: &effects)
+        case .offer(let offer): handleOffer(offer, from: from, at: now, into: &effects)
         case .timeoutNow(let last): handleTimeoutNow(lastHeartbeat: last, from: from, at: now, into: &effects)
         case .readIndexRequest(let question): handleReadIndexRequest(question, from: from, at: now, into: &effects)
         case .readIndexAnswer(let question, let index): handleReadIndexAnswer(question, index, from: from, into: &effects)
@@ -168,7 +180,7 @@ package struct LeaseRaft: Sendable {
         }
         if payload.count > Entry.payloadLimit { throw .tooLarge }
         let uncommitted = log.lastIndex.position - commitIndex.position
-        if uncommitted >= Log.uncommittedLimit || log.lastIndex.position >= UInt64(Log.entryLimit) { throw .logFull }
+        if uncommitted >= Log.uncommittedLimit || log.entries.count >= Log.entryLimit { throw .logFull }
         let index = appendAsLeader(payload, changing: change, at: now, into: &effects)
         return (index, term)
     }
@@ -285,16 +297,15 @@ package struct LeaseRaft: Sendable {
     /// The log grew or was cut: the configuration is the newest in it.
     mutating func logChanged() {
         let newest = log.newestChange
-        guard newest?.index ?? .zero != configurationIndex || newest.map({ $0.configuration != configuration }) ?? false else { return }
-        configuration = newest?.configuration ?? initialConfiguration
-        configurationIndex = newest?.index ?? .zero
+        guard newest.index != configurationIndex || newest.configuration != configuration else { return }
+        (configurationIndex, configuration) = newest
     }
 
     /// Whether this member may stand for election: as a voter; and as one that the newest configuration leaves out, for as long as that is not
     /// known to be committed, because the others may lack the entry and then cannot elect anybody without it (dissertation, section 4.2.2).
     var mayCampaign: Bool {
         if configuration.isVoter(id) { return true }
-        return configurationIndex > commitIndex && (log.changeBeforeNewest ?? initialConfiguration).isVoter(id)
+        return configurationIndex > commitIndex && log.configurationBeforeNewest.isVoter(id)
     }
 
     /// Whether anybody but this member is needed for a quorum.
@@ -383,7 +394,7 @@ extension Message {
     /// Only the leader of `term` sends these.
     fileprivate var comesFromLeader: Bool {
         switch body {
-        case .heartbeat, .append, .timeoutNow: true
+        case .heartbeat, .append, .offer, .timeoutNow: true
         case .heartbeatAnswer, .appendAnswer, .voteRequest, .voteAnswer, .readIndexRequest, .readIndexAnswer: false
         }
     }

@@ -16,6 +16,8 @@ package struct Message: Hashable, Sendable {
         case heartbeatAnswer(HeartbeatAnswer)
         case append(Append)
         case appendAnswer(AppendAnswer)
+        /// In place of an append, when the leader has forgotten what the follower lacks. Answered as an append is.
+        case offer(SnapshotOffer)
         case voteRequest(VoteRequest)
         case voteAnswer(VoteAnswer)
         /// Campaign now: the leader has sent its last heartbeat, `lastHeartbeat`, and given up its lease.
@@ -63,6 +65,16 @@ package struct Append: Hashable, Sendable {
         self.previousIndex = previousIndex
         self.previousTerm = previousTerm
         self.entries = entries
+    }
+}
+
+/// A snapshot that the leader has; also a heartbeat.
+package struct SnapshotOffer: Hashable, Sendable {
+    package var heartbeat: Heartbeat
+    package var place: SnapshotPlace
+    package init(heartbeat: Heartbeat, place: SnapshotPlace) {
+        self.heartbeat = heartbeat
+        self.place = place
     }
 }
 

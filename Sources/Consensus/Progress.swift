@@ -3,7 +3,8 @@
 // What the leader knows of one other member: how far its log matches, what is on its way to it, which heartbeat it answered last.
 //
 // A member is probed with one append at a time until an answer shows where the two logs meet, and replicated to in a window of appends
-// from then on. An append without an answer for `Timing.retransmit` leads back to probing from what is known to match.
+// from then on. An append without an answer for `Timing.retransmit` leads back to probing from what is known to match. Where that is
+// forgotten, a snapshot is offered, and offered again, until an answer shows that the log is enough.
 
 struct Progress: Sendable {
     /// At most this many unanswered appends …
@@ -15,6 +16,9 @@ struct Progress: Sendable {
         /// `sent`: when the outstanding probe left; nil if one is due. A repeated probe carries no entries.
         case probe(sent: Instant?, isRepeated: Bool)
         case replicate
+        /// What it lacks is forgotten here, so that it was offered a snapshot, and again at intervals: `sent`, when last; nil if one is due.
+        /// `first`: the oldest of those offered, from which it may come to need entries.
+        case offer(first: SnapshotPlace, sent: Instant?)
     }
 
     struct InFlight: Hashable, Sendable {
@@ -56,6 +60,7 @@ struct Progress: Sendable {
         switch mode {
         case .probe(let sent, _): sent == nil
         case .replicate: next <= lastIndex && inFlight.count < Progress.windowAppends && bytesInFlight < Progress.windowBytes
+        case .offer(_, let sent): sent == nil
         }
     }
 
@@ -72,7 +77,23 @@ struct Progress: Sendable {
             next = LogIndex(next.position + UInt64(count))
             inFlight.append(InFlight(last: next.previous, bytes: bytes, sent: now))
             bytesInFlight += bytes
+        case .offer: preconditionFailure("who was offered a snapshot is sent no append")
         }
+    }
+
+    mutating func sentOffer(_ place: SnapshotPlace, at now: Instant) {
+        guard case .offer(let first, _) = mode else {
+            probe(from: next, isRepeated: false)
+            mode = .offer(first: place, sent: now)
+            return
+        }
+        mode = .offer(first: first, sent: now)
+    }
+
+    /// From where on it may ask for entries soon.
+    var needsBehind: LogIndex {
+        if case .offer(let first, _) = mode { return max(match, first.index) }
+        return match
     }
 
     mutating func told(commit: LogIndex) { commitSent = max(commitSent, commit) }
@@ -87,8 +108,8 @@ struct Progress: Sendable {
         lastAnswer = now
     }
 
-    /// An append was answered: everything up to `index` is durable there and matches.
-    mutating func matched(_ index: LogIndex) {
+    /// An append was answered: everything up to `index` is durable there and matches. The leader's log stands behind `base`.
+    mutating func matched(_ index: LogIndex, base: LogIndex) {
         match = max(match, index)
         switch mode {
         case .probe:
@@ -103,11 +124,18 @@ struct Progress: Sendable {
                 answeredAppends += 1
             }
             inFlight.removeFirst(answeredAppends)
+        case .offer:
+            next = max(next, match.next)
+            guard match >= base else { return }
+            next = match.next
+            mode = .replicate
         }
     }
 
     /// An append was refused; the logs may meet at `index`. Old refusals change nothing, or cost one probe.
     mutating func mismatched(meeting index: LogIndex) {
+        // Whoever waits for a snapshot was asked often enough.
+        if case .offer = mode { return }
         let earlier = max(match.next, min(next, index.next))
         if case .probe = mode, earlier == next { return }
         probe(from: earlier, isRepeated: false)
@@ -118,6 +146,7 @@ struct Progress: Sendable {
         switch mode {
         case .probe(let sent, _): sent.map { $0 + span }
         case .replicate: inFlight.first.map { $0.sent + span }
+        case .offer(_, let sent): sent.map { $0 + span }
         }
     }
 
@@ -125,6 +154,7 @@ struct Progress: Sendable {
         switch mode {
         case .probe: probe(from: next, isRepeated: true)
         case .replicate: probe(from: match.next, isRepeated: true)
+        case .offer(let first, _): mode = .offer(first: first, sent: nil)
         }
     }
 

@@ -37,6 +37,13 @@ struct Writes: Sendable {
         return newest
     }
 
+    /// A snapshot is on disk, and holds all that the log does up to `index`: so much is durable, whatever the journal has. `log` ends at
+    /// `lastIndex` now.
+    mutating func becameDurable(through index: LogIndex, lastIndex: LogIndex) {
+        durableIndex = min(max(durableIndex, index), lastIndex)
+        for position in pending.indices { pending[position].logThrough = min(max(pending[position].logThrough, index), lastIndex) }
+    }
+
     /// This write and all before it are on disk.
     mutating func becameDurable(_ id: WriteID, at now: Instant) {
         precondition(id <= newest, "a write is reported durable that was never made")

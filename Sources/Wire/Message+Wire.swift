@@ -27,6 +27,14 @@ extension ProtoConsensusMessage {
                 proto.mismatch.hintTerm = hintTerm.number
             }
             appendAnswer = proto
+        case .offer(let offer):
+            var proto = ProtoSnapshotOffer()
+            proto.number = offer.heartbeat.number.number
+            proto.promiseNanoseconds = offer.heartbeat.promise.nanoseconds
+            proto.commit = offer.heartbeat.commit.position
+            proto.index = offer.place.index.position
+            proto.term = offer.place.term.number
+            snapshotOffer = proto
         case .voteRequest(let request):
             var proto = ProtoVoteRequest()
             proto.isPreVote = request.isPreVote
@@ -89,6 +97,11 @@ extension Message.Body {
         case .append(let append): self = .append(try Append(append))
         case .appendAnswer(let answer):
             self = .appendAnswer(AppendAnswer(number: try HeartbeatNumber(checking: answer.number), result: try .init(answer.result)))
+        case .snapshotOffer(let offer):
+            self = .offer(
+                SnapshotOffer(
+                    heartbeat: try Heartbeat(number: offer.number, promiseNanoseconds: offer.promiseNanoseconds, commit: offer.commit),
+                    place: SnapshotPlace(index: try LogIndex(checking: offer.index), term: try Term(checking: offer.term))))
         case .voteRequest(let request): self = .voteRequest(try VoteRequest(request))
         case .voteAnswer(let answer):
             self = .voteAnswer(

@@ -14,9 +14,9 @@ struct JournalDamageTests {
     /// How opening a damaged journal ended: with everything, or refused.
     private enum Ending { case whole, refused }
 
-    private func ending(_ disk: SimulatedDisk, held: Recovered, _ what: String) -> Ending? {
+    private func ending(_ disk: SimulatedDisk, behind snapshot: LogBase? = nil, held: Recovered, _ what: String) -> Ending? {
         do throws(JournalRefusal) {
-            let opened = try Journal.open(on: disk, layout: JournalFixture.layout)
+            let opened = try Journal.open(on: disk, behind: snapshot, layout: JournalFixture.layout)
             guard opened.recovered == held, opened.genesis == JournalFixture.genesis else {
                 Issue.record("\(what): something else came back: \(opened.recovered.entries.count) entries of \(held.entries.count)")
                 return nil
@@ -24,7 +24,7 @@ struct JournalDamageTests {
             return .whole
         } catch {
             switch error {
-            case .damaged, .unknownFormat: return .refused
+            case .damaged, .unknownFormat, .snapshotLost: return .refused
             case .missing, .disk:
                 Issue.record("\(what): refused for another reason: \(error)")
                 return nil
@@ -57,6 +57,62 @@ struct JournalDamageTests {
             guard let ending = ending(disk, held: held, "\(file) cut to \(size)") else { return }
             #expect(ending == .refused, "\(file) cut to \(size)")
         }
+    }
+
+    @Test("that begins behind a snapshot is whole or refused, whichever byte is changed", arguments: [0x01, 0xff] as [UInt8])
+    func everyByteBehindASnapshot(bits: UInt8) throws {
+        let (journal, snapshot, held) = try JournalFixture.cut()
+        var intact = journal.disk
+        let files = try intact.list().filter { $0.name.hasPrefix("segment-") }
+        #expect(!files.contains(JournalFormat.segmentName(1)), "the first segment is dropped")
+        #expect(ending(intact, behind: snapshot, held: held, "intact") == .whole)
+        for file in files {
+            var refused = 0
+            for offset in 0..<(try intact.size(of: file)) {
+                var disk = journal.disk
+                disk.corrupt(file, at: offset, flipping: bits)
+                guard let ending = ending(disk, behind: snapshot, held: held, "\(file), byte \(offset)") else { return }
+                if ending == .refused { refused += 1 }
+            }
+            #expect(refused > 500, "all of a header means something")
+        }
+    }
+
+    @Test("that begins behind a snapshot is refused, cut at any length or without any of its files")
+    func everyLengthBehindASnapshot() throws {
+        let (journal, snapshot, held) = try JournalFixture.cut()
+        var intact = journal.disk
+        let files = try intact.list().filter { $0.name.hasPrefix("segment-") }
+        for file in files {
+            for size in 0..<(try intact.size(of: file)) {
+                var disk = journal.disk
+                disk.cut(file, to: size)
+                guard let ending = ending(disk, behind: snapshot, held: held, "\(file) cut to \(size)") else { return }
+                #expect(ending == .refused, "\(file) cut to \(size)")
+            }
+            var disk = journal.disk
+            disk.lose(file)
+            #expect(throws: JournalRefusal.self) { try Journal.open(on: disk, behind: snapshot, layout: JournalFixture.layout) }
+        }
+    }
+
+    @Test("that begins behind a snapshot is refused without it, or with an older one, or with one of another log")
+    func lostSnapshot() throws {
+        let (journal, snapshot, held) = try JournalFixture.cut()
+        let base = try #require(held.base)
+        #expect(throws: JournalRefusal.snapshotLost(begins: base.place, newest: nil)) { try JournalFixture.reopen(journal) }
+        let older = LogBase(
+            place: SnapshotPlace(index: base.index.previous, term: base.term), configuration: snapshot.configuration)
+        #expect(throws: JournalRefusal.snapshotLost(begins: base.place, newest: older.place)) {
+            try JournalFixture.reopen(journal, behind: older)
+        }
+        let others = try #require(Configuration(voters: [JournalFixture.genesis.member]))
+        #expect(throws: JournalRefusal.self) {
+            try JournalFixture.reopen(journal, behind: LogBase(place: snapshot.place, configuration: others))
+        }
+        // Of a term that this member never heard of.
+        let later = LogBase(place: SnapshotPlace(index: LogIndex(1000), term: Term(9)), configuration: snapshot.configuration)
+        #expect(throws: JournalRefusal.self) { try JournalFixture.reopen(journal, behind: later) }
     }
 
     @Test("in which a whole sector below the last flush has become zeros is refused")

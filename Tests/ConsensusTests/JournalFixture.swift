@@ -22,9 +22,9 @@ enum JournalFixture {
     }
 
     static func reopen(
-        _ journal: Journal<SimulatedDisk>
+        _ journal: Journal<SimulatedDisk>, behind snapshot: LogBase? = nil
     ) throws(JournalRefusal) -> (journal: Journal<SimulatedDisk>, genesis: Genesis, recovered: Recovered) {
-        try Journal.open(on: journal.disk, layout: layout)
+        try Journal.open(on: journal.disk, behind: snapshot, layout: layout)
     }
 
     /// Entries whose payloads say which they are, with many zeros in them.
@@ -57,5 +57,28 @@ enum JournalFixture {
         try journal.append(JournalWrite(entries: last))
         try journal.flush()
         return (journal, Recovered(ballot: ballot, longestPromise: .milliseconds(300), entries: entries + last))
+    }
+
+    /// The same, of which the first segments were dropped behind a snapshot, and which then went on into more segments.
+    static func cut() throws -> (journal: Journal<SimulatedDisk>, snapshot: LogBase, held: Recovered) {
+        var (journal, held) = try threeSegments()
+        let middle = held.entries[held.entries.count - 2]
+        let snapshot = LogBase(place: SnapshotPlace(index: middle.index, term: middle.term), configuration: genesis.configuration)
+        try journal.append(JournalWrite(forgetThrough: middle.index))
+        let vote = Ballot(term: Term(3), vote: genesis.configuration.voters[1])
+        try journal.append(JournalWrite(ballot: vote))
+        held.ballot = vote
+        while journal.segmentCount < 3 {
+            let index = held.lastIndex.position + 1
+            let more = JournalFixture.entries(index...index, term: 3, payloadBytes: index % 3 == 0 ? 1300 : 24)
+            try journal.append(JournalWrite(entries: more))
+            try journal.flush()
+            held.entries += more
+        }
+        let recovered = try reopen(journal, behind: snapshot).recovered
+        held.base = recovered.base
+        held.entries.removeAll { $0.index <= recovered.base?.index ?? .zero }
+        held.snapshot = snapshot.place
+        return (journal, snapshot, held)
     }
 }

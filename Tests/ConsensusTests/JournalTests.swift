@@ -204,8 +204,8 @@ struct JournalTests {
     func unknownFormat(file: FileName) throws {
         var journal = try JournalFixture.fresh()
         // The format stands behind the eight bytes that say what the file is.
-        journal.disk.corrupt(file, at: 8, flipping: 3)
-        #expect(throws: JournalRefusal.unknownFormat(JournalFormat.current ^ 3)) { try JournalFixture.reopen(journal) }
+        journal.disk.corrupt(file, at: 8, flipping: 8)
+        #expect(throws: JournalRefusal.unknownFormat(JournalFormat.current ^ 8)) { try JournalFixture.reopen(journal) }
     }
 
     @Test("does not take another member's segments for its own")

@@ -275,6 +275,7 @@ struct RaftCluster {
                 let floor = nodes[position].readFloors.remove(at: asked).floor
                 if let index, index.position < UInt64(floor) { throw Failure("\(id) answers a read at \(index), behind \(floor)") }
             case .transferFailed(let target): nodes[position].failedTransfers.append(target)
+            case .fetchSnapshot(let place, _, _): throw Failure("\(id) wants the snapshot behind \(place), and nobody has any")
             }
         }
     }

@@ -40,6 +40,10 @@ final class SmallCluster {
     /// Members that do not hear when leadership is handed to them.
     var deaf: Set<Int> = []
     var signsAtOnce = true
+    /// The newest that each has.
+    var snapshots: [(base: LogBase, state: DispatcherState)?]
+    /// Fetches that were asked for; done by `fetch`.
+    var fetches: [(member: Int, place: SnapshotPlace, from: MemberID)] = []
     private var inbox: [(to: Int, from: MemberID, message: PeerMessage)] = []
     private var held: [[(WriteID, Effect)]]
     private var durable: [WriteID]
@@ -62,7 +66,7 @@ final class SmallCluster {
     }
 
     /// - Parameter knows: what each member's release knows; the newest where nothing is said.
-    init(_ count: Int = 3, knows: [Int: MachineVersion] = [:]) {
+    init(_ count: Int = 3, knows: [Int: MachineVersion] = [:], snapshots policy: SnapshotPolicy? = nil) {
         let names = ["a", "b", "c", "d", "e"].prefix(count).map { must(MemberID($0)) }
         self.names = names
         let now = now
@@ -70,10 +74,12 @@ final class SmallCluster {
             Member(
                 genesis: SmallCluster.genesis(names), configuration: must(Configuration(voters: names)), recovered: .nothing,
                 settings: MemberSettings(
-                    id: name, version: "test", knows: knows[number] ?? .newest, session: UInt64(number) + 100), seed: UInt64(number) + 1,
+                    id: name, version: "test", knows: knows[number] ?? .newest, session: UInt64(number) + 100, snapshots: policy),
+                seed: UInt64(number) + 1,
                 now: Moment(instant: now, wallClock: WallClock(secondsSince1970: 1_800_000_000)))
         }
         alive = [Bool](repeating: true, count: count)
+        snapshots = [(base: LogBase, state: DispatcherState)?](repeating: nil, count: count)
         held = [[(WriteID, Effect)]](repeating: [], count: count)
         durable = [WriteID](repeating: .zero, count: count)
     }
@@ -111,6 +117,10 @@ final class SmallCluster {
             case .announce(let decision): announced.append((names[member], decision))
             case .project(let change): projected.append((names[member], change))
             case .log(let record): logged.append((names[member], record))
+            case .takeSnapshot(let base, let state):
+                snapshots[member] = (base, state)
+                give(.snapshotSaved(base.place), to: member)
+            case .fetchSnapshot(let place, let source): fetches.append((member, place, source))
             case .stop(let reason):
                 guard case .versionUnknown = reason else { preconditionFailure("a member stopped: \(reason)") }
                 alive[member] = false
@@ -142,17 +152,36 @@ final class SmallCluster {
     /// The process ends and another begins with its journal, of which everything that it knew to be committed is durable.
     func restart(_ member: Int, knows: MachineVersion = .newest) {
         let former = members[member]
+        let snapshot = snapshots[member]
         let recovered = Recovered(
-            ballot: Ballot(term: former.raft.term, vote: nil), longestPromise: former.settings.timing.promise,
-            entries: Array(former.raft.committedEntries(after: .zero, through: former.raft.commitIndex)))
+            ballot: Ballot(term: former.raft.term, vote: nil), longestPromise: former.settings.timing.promise, base: snapshot?.base,
+            entries: Array(former.raft.committedEntries(after: snapshot?.base.index ?? .zero, through: former.raft.commitIndex)),
+            snapshot: snapshot?.base.place)
         members[member] = Member(
             genesis: SmallCluster.genesis(names), configuration: must(Configuration(voters: names)), recovered: recovered,
-            settings: MemberSettings(id: names[member], version: "test", knows: knows, session: former.settings.session + 1_000),
+            snapshot: snapshot?.state,
+            settings: MemberSettings(
+                id: names[member], version: "test", knows: knows, session: former.settings.session + 1_000,
+                snapshots: former.settings.snapshots),
             seed: UInt64(member) + 50,
             now: moment(of: member))
         held[member] = []
         durable[member] = .zero
         alive[member] = true
+    }
+
+    /// Brings every snapshot that was asked for, if whoever offered it still has it.
+    func fetch() {
+        while !fetches.isEmpty {
+            let (member, place, source) = fetches.removeFirst()
+            if let found = snapshots[must(names.firstIndex(of: source))], found.base.place == place {
+                snapshots[member] = found
+                give(.snapshotFetched(found.base, found.state), to: member)
+            } else {
+                give(.snapshotNotFetched(place, reason: "it is not there"), to: member)
+            }
+            deliver()
+        }
     }
 
     func sign(_ job: SigningJob, by member: Int) {

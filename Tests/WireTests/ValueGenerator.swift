@@ -136,7 +136,7 @@ struct ValueGenerator {
 
     mutating func message() -> Message {
         let body: Message.Body
-        switch random.below(9) {
+        switch random.below(10) {
         case 0: body = .heartbeat(heartbeat())
         case 1: body = .heartbeatAnswer(HeartbeatAnswer(number: heartbeatNumber()))
         case 2:
@@ -158,6 +158,7 @@ struct ValueGenerator {
         case 5: body = .voteAnswer(VoteAnswer(isPreVote: flip(), granted: flip(), campaignTerm: term()))
         case 6: body = .timeoutNow(lastHeartbeat: heartbeatNumber())
         case 7: body = .readIndexRequest(ReadToken(any()))
+        case 8: body = .offer(SnapshotOffer(heartbeat: heartbeat(), place: SnapshotPlace(index: index(), term: term())))
         default: body = .readIndexAnswer(ReadToken(any()), optional(index()))
         }
         return Message(term: term(), body: body)

@@ -26,6 +26,22 @@ package struct Genesis: Hashable, Sendable {
     }
 }
 
+/// A segment of which it is known what stands before it, or not.
+struct JournalSegment: Hashable, Sendable {
+    let number: UInt64
+    /// The last entry before it; nil: its header does not say, or what it says was cut off since.
+    private(set) var base: LogIndex?
+    init(number: UInt64, base: LogIndex?) {
+        self.number = number
+        self.base = base
+    }
+    /// Whether the journal may begin with it, if nothing up to `index` is needed.
+    func begins(atOrBefore index: LogIndex) -> Bool { base.map { $0 <= index } ?? false }
+    mutating func logIsCut(from index: LogIndex) {
+        if let base, base >= index { self.base = nil }
+    }
+}
+
 package struct Journal<D: Disk>: Sendable {
     /// Settable for worlds that break it between two calls; never written to by the journal's owner.
     package var disk: D
@@ -38,7 +54,12 @@ package struct Journal<D: Disk>: Sendable {
     private var durable: JournalPosition
     /// The highest mark that is durable itself.
     private var durableMark: JournalPosition
-    private var lastIndex: LogIndex
+    private var log: LogOutline
+    private var ballot: Ballot
+    private var longestPromise: TimeSpan
+    private let genesisChecksum: UInt64
+    /// Oldest first; the last is the one that is written.
+    private var segments: [JournalSegment]
     private var failed = false
 
     // MARK: Making and opening
@@ -79,21 +100,31 @@ package struct Journal<D: Disk>: Sendable {
     }
 
     /// Reads everything. Cuts what a crash left unfinished, and refuses what is damaged; all that it gives back is durable.
+    ///
+    /// - Parameter snapshot: the newest, from which the member begins. A journal that does not reach it (it was fetched, and the process
+    ///   ended before the journal knew) goes on behind it; one that begins later is refused.
     package static func open(
-        on disk: D, layout: JournalLayout = .standard
+        on disk: D, behind snapshot: LogBase? = nil, layout: JournalLayout = .standard
     ) throws(JournalRefusal) -> (journal: Journal<D>, genesis: Genesis, recovered: Recovered) {
         var disk = disk
-        return try open(on: &disk, layout: layout)
+        return try open(on: &disk, behind: snapshot, layout: layout)
     }
 
     /// The same for a disk that is a value, so that it is there also when this fails.
     package static func open(
-        on disk: inout D, layout: JournalLayout = .standard
+        on disk: inout D, behind snapshot: LogBase? = nil, layout: JournalLayout = .standard
     ) throws(JournalRefusal) -> (journal: Journal<D>, genesis: Genesis, recovered: Recovered) {
         var recovery = JournalRecovery(disk: disk)
-        defer { disk = recovery.disk }
-        let genesis = try recovery.run()
-        return (Journal(recovery, layout: layout), genesis, recovery.recovered)
+        let genesis: Genesis
+        do throws(JournalRefusal) { genesis = try recovery.run() } catch {
+            disk = recovery.disk
+            throw error
+        }
+        var journal = Journal(recovery, layout: layout)
+        var recovered = recovery.recovered
+        defer { disk = journal.disk }
+        try journal.adopt(snapshot, into: &recovered)
+        return (journal, genesis, recovered)
     }
 
     private init(_ recovery: JournalRecovery<D>, layout: JournalLayout) {
@@ -104,38 +135,79 @@ package struct Journal<D: Disk>: Sendable {
         batch = Batch(at: recovery.end, continuing: recovery.checksum)
         durable = recovery.end
         durableMark = recovery.highestMark
-        lastIndex = LogIndex(UInt64(recovery.recovered.entries.count))
+        log = recovery.log
+        ballot = recovery.recovered.ballot
+        longestPromise = recovery.recovered.longestPromise
+        genesisChecksum = recovery.genesisChecksum
+        segments = recovery.segments
+    }
+
+    /// How many files it has beside the genesis.
+    package var segmentCount: Int { segments.count }
+
+    /// Brings together what the journal gave back and the newest snapshot.
+    private mutating func adopt(_ snapshot: LogBase?, into recovered: inout Recovered) throws(JournalRefusal) {
+        if let base = recovered.base, snapshot.map({ $0.index < base.index }) ?? true {
+            throw .snapshotLost(begins: base.place, newest: snapshot?.place)
+        }
+        guard let snapshot else { return }
+        recovered.snapshot = snapshot.place
+        func contradicts(_ what: String) -> JournalRefusal {
+            .damaged(SnapshotStore<D>.fileName(snapshot.place), offset: 0, reason: "the journal contradicts the snapshot: \(what)")
+        }
+        guard snapshot.term <= recovered.ballot.term else { throw contradicts("it ends in term \(recovered.ballot.term)") }
+        if log.holds(snapshot.place) {
+            guard log.place(at: snapshot.index) == snapshot else { throw contradicts("the members are others there") }
+            return
+        }
+        if let base = recovered.base, base.index == snapshot.index { throw contradicts("it begins behind \(base.place)") }
+        do throws(DiskFailure) {
+            try append(JournalWrite(base: snapshot))
+            try flush()
+        } catch { throw .disk(error) }
+        recovered.base = snapshot
+        recovered.entries = []
     }
 
     // MARK: Writing
 
     /// Takes the write behind what is there; durable only after `flush`. Several appends may share one flush.
     ///
-    /// Where a segment ends, this flushes what was appended before and makes the next segment. `DiskFailure.full` then means that nothing of
+    /// Where a segment ends, or the log begins anew, this flushes what was appended before and makes the next segment. `DiskFailure.full` then means that nothing of
     /// this write was taken and that the journal may go on (when there is space), provided that the write is no larger than a segment.
     package mutating func append(_ write: JournalWrite) throws(DiskFailure) {
         precondition(!failed, "a journal that failed is not used again")
+        if let base = write.base {
+            try roll(behind: base)
+            try drop(before: segments.count - 1)
+        }
         let size = Record.streamBytes(write)
-        if !fits(size), size <= layout.largestBatch { try roll() }
+        if !fits(size), size <= layout.largestBatch { try roll(behind: log.end) }
         if let ballot = write.ballot {
             try makeRoom(Record.payloadBytes(ballot))
             batch.put(ballot)
+            self.ballot = ballot
         }
         if let promise = write.longestPromise {
             try makeRoom(8)
             batch.put(longestPromise: promise)
+            longestPromise = max(longestPromise, promise)
         }
         if let index = write.truncateFrom {
-            precondition(index > .zero, "the log begins at index 1")
+            precondition(index > log.base.index, "what is committed is never cut off")
             try makeRoom(8)
             batch.put(truncateFrom: index)
-            lastIndex = min(lastIndex, index.previous)
+            log.truncate(from: index)
+            for place in segments.indices { segments[place].logIsCut(from: index) }
         }
         for entry in write.entries {
-            precondition(entry.index == lastIndex.next, "entry \(entry.index) cannot follow entry \(lastIndex)")
+            precondition(entry.index == log.last.next, "entry \(entry.index) cannot follow entry \(log.last)")
             try makeRoom(Record.payloadBytes(entry))
             batch.put(entry)
-            lastIndex = entry.index
+            log.append(entry)
+        }
+        if let index = write.forgetThrough, let place = segments.lastIndex(where: { $0.begins(atOrBefore: index) }) {
+            try drop(before: place)
         }
     }
 
@@ -187,17 +259,21 @@ package struct Journal<D: Disk>: Sendable {
         let size = Record.streamBytes(payload: payloadBytes)
         if fits(size) { return }
         precondition(size <= layout.largestBatch, "a record of \(payloadBytes) bytes is larger than a segment")
-        do throws(DiskFailure) { try roll() } catch {
+        do throws(DiskFailure) { try roll(behind: log.end) } catch {
             failed = true
             throw error.asFinal(fileName, while: "write")
         }
     }
 
-    /// Goes on in a new segment. Each step is durable before the next: what was appended, the new segment, the seal of the old one.
-    private mutating func roll() throws(DiskFailure) {
+    /// Goes on in a new segment, behind the end of the log or, where the log begins anew, behind a snapshot. Each step is durable before the
+    /// next: what was appended, the new segment, the seal of the old one.
+    private mutating func roll(behind base: LogBase) throws(DiskFailure) {
         try flush()
+        let before = SegmentHeader.Before(
+            genesisChecksum: genesisChecksum, base: base, ballot: ballot, longestPromise: longestPromise)
         let header = SegmentHeader(
-            number: batch.start.segment + 1, segmentBytes: layout.segmentBytes, previousChecksum: sealedChecksum(), mark: durable)
+            number: batch.start.segment + 1, segmentBytes: layout.segmentBytes, previousChecksum: sealedChecksum(), mark: durable,
+            before: before)
         do throws(DiskFailure) { try Journal.makeSegment(header, on: &disk) } catch {
             if error != .full { failed = true }
             throw error
@@ -209,6 +285,24 @@ package struct Journal<D: Disk>: Sendable {
         fileName = JournalFormat.segmentName(header.number)
         segmentBytes = header.segmentBytes
         batch.restart(at: durable, continuing: header.checksum)
+        if base != log.end { log = LogOutline(behind: base) }
+        segments.append(JournalSegment(number: header.number, base: base.index))
+    }
+
+    /// Removes the segments before the one at `place`. Oldest first, each durably before the next, so that those that are left follow each
+    /// other whatever happens.
+    private mutating func drop(before place: Int) throws(DiskFailure) {
+        do throws(DiskFailure) {
+            for _ in 0..<place {
+                try disk.remove(JournalFormat.segmentName(segments[0].number))
+                try disk.synchronizeDirectory()
+                segments.removeFirst()
+            }
+        } catch {
+            failed = true
+            throw error == .full ? .failed(operation: "remove", nil, reason: "no space left on the disk") : error
+        }
+        if place > 0, let base = segments[0].base { log.forget(through: base) }
     }
 
     /// The checksum with which this segment will end.

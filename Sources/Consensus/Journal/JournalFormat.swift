@@ -25,6 +25,10 @@
 // No acknowledged sector is ever overwritten with anything else: a batch begins on a sector of its own. (What no mark confirms is written
 // again, the same bytes, when the journal is opened; a sector that is torn between equal versions is whole.)
 //
+// A segment that is not the first says in its header what stands before it: the end of the log, the ballot, the longest promise. So the
+// segments before it can go, oldest first, and nothing is written for that. A header may also say that the log begins anew behind a
+// snapshot: then what stands before it is void.
+//
 // A segment: header (one sector), batches, zeros. The last sector is kept free for the seal, which says that the next segment
 // follows; a sealed segment without its successor is damage. A batch: header, records; its sectors but the first begin with a stamp.
 // Numbers are little-endian. A record: length (32 bits), kind (32), checksum (64), payload, zeros up to the next multiple of eight. Its
@@ -59,6 +63,8 @@ package struct JournalLayout: Hashable, Sendable {
 package enum JournalFormat {
     /// Of genesis file and segments; rises with every change that an older release cannot read.
     package static let current: UInt32 = 1
+    /// Of segments that say what stands before them; those of a release that did not cut its log do not.
+    package static let segments: UInt32 = 2
     package static let genesis = FileName("genesis")
     /// What is not finished has a name that ends so; it is removed when the journal is opened.
     static let unfinished = ".unfinished"
@@ -94,51 +100,123 @@ struct SegmentHeader: Hashable, Sendable {
     /// The checksum with which everything before this segment ends; for the first segment the genesis file's.
     var previousChecksum: UInt64
     var mark: JournalPosition
+    /// Nil in the first segment, and in those of a release that did not cut its log.
+    var before: Before?
 
-    /// The words that the checksum covers.
-    private var words: [UInt64] {
-        [
-            SegmentHeader.magic, UInt64(JournalFormat.current), number, UInt64(segmentBytes), previousChecksum, mark.segment,
-            UInt64(mark.offset),
-        ]
+    /// What stands before this segment.
+    struct Before: Hashable, Sendable {
+        /// Of the genesis file: another member's segments do not fit.
+        var genesisChecksum: UInt64
+        /// The end of the log there, or behind which snapshot the log begins anew here.
+        var base: LogBase
+        var ballot: Ballot
+        var longestPromise: TimeSpan
+    }
+
+    /// Where the checksum of a sector stands that says what stands before it.
+    private static let checksumOffset = JournalLayout.sectorBytes - 8
+
+    /// What the checksum covers.
+    private var covered: [UInt8] {
+        var writer = LittleEndianWriter()
+        let format = before == nil ? JournalFormat.current : JournalFormat.segments
+        for word in [
+            SegmentHeader.magic, UInt64(format), number, UInt64(segmentBytes), previousChecksum, mark.segment, UInt64(mark.offset),
+        ] { writer.put(word) }
+        guard let before else { return writer.bytes }
+        for word in [
+            before.genesisChecksum, before.base.index.position, before.base.term.number, before.ballot.term.number,
+            before.longestPromise.nanoseconds,
+        ] { writer.put(word) }
+        var bytes = writer.bytes
+        func put(_ name: String) { bytes += [UInt8(name.utf8.count)] + Array(name.utf8) }
+        put(before.ballot.vote?.name ?? "")
+        for members in [before.base.configuration.voters, before.base.configuration.learners] {
+            bytes.append(UInt8(members.count))
+            for member in members { put(member.name) }
+        }
+        precondition(bytes.count <= SegmentHeader.checksumOffset, "a configuration is larger than a sector")
+        return bytes + [UInt8](repeating: 0, count: SegmentHeader.checksumOffset - bytes.count)
     }
     /// What the segment's first batch continues.
     var checksum: UInt64 {
         var checksum = Checksum()
-        for word in words { checksum.mix(word) }
+        checksum.mix(bytes: covered)
         return checksum.value
     }
 
     /// A whole sector.
     func encoded() -> [UInt8] {
         var writer = LittleEndianWriter()
-        for word in words { writer.put(word) }
         writer.put(checksum)
-        return writer.bytes + [UInt8](repeating: 0, count: JournalLayout.sectorBytes - writer.bytes.count)
+        let bytes = covered + writer.bytes
+        return bytes + [UInt8](repeating: 0, count: JournalLayout.sectorBytes - bytes.count)
     }
 
     enum Problem: Error { case unknownFormat(UInt32), damaged(String) }
 
-    init(number: UInt64, segmentBytes: Int, previousChecksum: UInt64, mark: JournalPosition) {
+    init(number: UInt64, segmentBytes: Int, previousChecksum: UInt64, mark: JournalPosition, before: Before? = nil) {
         self.number = number
         self.segmentBytes = segmentBytes
         self.previousChecksum = previousChecksum
         self.mark = mark
+        self.before = before
     }
 
     init(decoding sector: ArraySlice<UInt8>) throws(Problem) {
+        let unreadable = Problem.damaged("the header does not read back as it was written")
         var reader = LittleEndianReader(sector)
         guard sector.count == JournalLayout.sectorBytes, let magic = reader.takeUInt64(), let format = reader.takeUInt64(),
             let number = reader.takeUInt64(), let size = reader.takeUInt64(), let previous = reader.takeUInt64(),
-            let markSegment = reader.takeUInt64(), let markOffset = reader.takeUInt64(), let checksum = reader.takeUInt64()
+            let markSegment = reader.takeUInt64(), let markOffset = reader.takeUInt64()
         else { throw .damaged("the file is shorter than a segment's header") }
         guard magic == SegmentHeader.magic else { throw .damaged("it does not begin as a segment does") }
-        guard format == UInt64(JournalFormat.current) else { throw .unknownFormat(UInt32(truncatingIfNeeded: format)) }
-        guard size <= 1 << 30, markOffset <= 1 << 30 else { throw .damaged("the header does not read back as it was written") }
+        var before: Before?
+        var checksum: UInt64
+        switch format {
+        case UInt64(JournalFormat.current): checksum = sector.word(at: sector.startIndex + 56)
+        case UInt64(JournalFormat.segments):
+            checksum = sector.word(at: sector.startIndex + SegmentHeader.checksumOffset)
+            before = Before(takenFrom: &reader)
+            guard before != nil else { throw unreadable }
+        default: throw .unknownFormat(UInt32(truncatingIfNeeded: format))
+        }
+        guard size <= 1 << 30, markOffset <= 1 << 30 else { throw unreadable }
         self.init(
             number: number, segmentBytes: Int(size), previousChecksum: previous,
-            mark: JournalPosition(segment: markSegment, offset: Int(markOffset)))
-        guard checksum == self.checksum else { throw .damaged("the header does not read back as it was written") }
+            mark: JournalPosition(segment: markSegment, offset: Int(markOffset)), before: before)
+        guard checksum == self.checksum else { throw unreadable }
+    }
+}
+
+extension SegmentHeader.Before {
+    /// Nil where the bytes are none.
+    init?(takenFrom reader: inout LittleEndianReader) {
+        guard let genesis = reader.takeUInt64(), let index = reader.takeUInt64(), let term = reader.takeUInt64(),
+            let ballotTerm = reader.takeUInt64(), let promise = reader.takeUInt64()
+        else { return nil }
+        var rest = reader.takeRest()
+        func takeName() -> String? {
+            guard let count = rest.popFirst(), rest.count >= Int(count) else { return nil }
+            defer { rest.removeFirst(Int(count)) }
+            return String(decoding: rest.prefix(Int(count)), as: UTF8.self)
+        }
+        func takeMembers() -> [MemberID]? {
+            guard let count = rest.popFirst() else { return nil }
+            var members: [MemberID] = []
+            for _ in 0..<count {
+                guard let member = takeName().flatMap({ MemberID($0) }) else { return nil }
+                members.append(member)
+            }
+            return members
+        }
+        guard let name = takeName(), name.isEmpty || MemberID(name) != nil, let voters = takeMembers(), let learners = takeMembers(),
+            let configuration = Configuration(voters: voters, learners: learners)
+        else { return nil }
+        self.init(
+            genesisChecksum: genesis,
+            base: LogBase(place: SnapshotPlace(index: LogIndex(index), term: Term(term)), configuration: configuration),
+            ballot: Ballot(term: Term(ballotTerm), vote: MemberID(name)), longestPromise: TimeSpan(nanoseconds: promise))
     }
 }
 

@@ -11,8 +11,19 @@ struct JournalRecovery<D: Disk> {
     private(set) var endOfSegment = 0
     private(set) var checksum: UInt64 = 0
     private(set) var highestMark = JournalPosition(segment: 0, offset: 0)
+    private(set) var genesisChecksum: UInt64 = 0
+    private(set) var log: LogOutline
+    /// Those that were read, oldest first.
+    private(set) var segments: [JournalSegment] = []
 
-    init(disk: D) { self.disk = disk }
+    init(disk: D) {
+        self.disk = disk
+        // Until the genesis is read.
+        guard let nobody = MemberID("nobody"), let configuration = Configuration(voters: [nobody]) else {
+            preconditionFailure("one member")
+        }
+        log = LogOutline(behind: .origin(configuration))
+    }
 
     mutating func run() throws(JournalRefusal) -> Genesis {
         let files = try reading { () throws(DiskFailure) in try disk.list() }
@@ -25,7 +36,8 @@ struct JournalRecovery<D: Disk> {
         }
         try removeUnfinished(files)
         let (genesis, genesisChecksum) = try GenesisFile.decode(readWhole(JournalFormat.genesis))
-        checksum = genesisChecksum
+        self.genesisChecksum = genesisChecksum
+        log = LogOutline(behind: .origin(genesis.configuration))
         try readSegments(segments)
         try writeAgainWhatIsUnconfirmed()
         try synchronizeEverything()
@@ -33,10 +45,10 @@ struct JournalRecovery<D: Disk> {
     }
 
     private mutating func readSegments(_ numbers: [UInt64]) throws(JournalRefusal) {
-        guard let last = numbers.last else {
+        guard let first = numbers.first, let last = numbers.last else {
             throw .damaged(JournalFormat.segmentName(1), offset: 0, reason: "the file is missing")
         }
-        var number: UInt64 = 1
+        var number = first
         while true {
             guard numbers.contains(number) else {
                 throw .damaged(JournalFormat.segmentName(number), offset: 0, reason: "the file is missing")
@@ -52,9 +64,7 @@ struct JournalRecovery<D: Disk> {
         let name = JournalFormat.segmentName(number)
         let reader = SegmentReader(number: number, bytes: try readWhole(name))
         let header = try decodeHeader(reader)
-        guard header.previousChecksum == checksum else {
-            throw .damaged(name, offset: 0, reason: "the segment does not continue what stands before it")
-        }
+        try begin(header)
         checksum = header.checksum
         highestMark = max(highestMark, header.mark)
         let place = try readBatches(reader)
@@ -78,6 +88,40 @@ struct JournalRecovery<D: Disk> {
         end = JournalPosition(segment: number, offset: place.offset)
         endOfSegment = header.segmentBytes
         return false
+    }
+
+    /// What the header says of what stands before it is true, or all that is known.
+    private mutating func begin(_ header: SegmentHeader) throws(JournalRefusal) {
+        func damaged(_ reason: String) -> JournalRefusal { .damaged(JournalFormat.segmentName(header.number), offset: 0, reason: reason) }
+        let isFirst = segments.isEmpty
+        segments.append(JournalSegment(number: header.number, base: header.before?.base.index))
+        guard let before = header.before else {
+            // Nothing tells what stands before it but that.
+            if isFirst {
+                guard header.number == 1 else {
+                    throw .damaged(JournalFormat.segmentName(header.number - 1), offset: 0, reason: "the file is missing")
+                }
+                checksum = genesisChecksum
+            }
+            guard header.previousChecksum == checksum else { throw damaged("the segment does not continue what stands before it") }
+            return
+        }
+        guard before.genesisChecksum == genesisChecksum else { throw damaged("the segment is of another member's journal") }
+        if isFirst {
+            recovered.ballot = before.ballot
+            recovered.longestPromise = before.longestPromise
+        } else {
+            guard header.previousChecksum == checksum else { throw damaged("the segment does not continue what stands before it") }
+            guard recovered.ballot == before.ballot, recovered.longestPromise == before.longestPromise else {
+                throw damaged("the segment does not begin with what stands before it")
+            }
+            if before.base == log.end { return }
+            // The log begins anew. Where it has the snapshot's entry, it has no reason to.
+            guard !log.holds(before.base.place) else { throw damaged("the segment does not begin where the log ends") }
+        }
+        log = LogOutline(behind: before.base)
+        recovered.base = before.base
+        recovered.entries = []
     }
 
     private func decodeHeader(_ reader: SegmentReader) throws(JournalRefusal) -> SegmentHeader {
@@ -128,12 +172,16 @@ struct JournalRecovery<D: Disk> {
         case .ballot(let ballot): recovered.ballot = ballot
         case .longestPromise(let promise): recovered.longestPromise = max(recovered.longestPromise, promise)
         case .truncateFrom(let index):
-            let kept = Int(clamping: index.previous.position)
+            guard index > log.base.index else { throw RecordReader.Damage(reason: "what stands before the log is cut off") }
+            log.truncate(from: index)
+            let kept = Int(clamping: log.last.position - log.base.index.position)
             if kept < recovered.entries.count { recovered.entries.removeSubrange(kept...) }
+            for place in segments.indices { segments[place].logIsCut(from: index) }
         case .entry(let entry):
-            guard entry.index.position == UInt64(recovered.entries.count) + 1 else {
-                throw RecordReader.Damage(reason: "entry \(entry.index) follows entry \(recovered.entries.count)")
+            guard entry.index == log.last.next else {
+                throw RecordReader.Damage(reason: "entry \(entry.index) follows entry \(log.last)")
             }
+            log.append(entry)
             recovered.entries.append(entry)
         case .seal: break
         }
@@ -169,7 +217,7 @@ struct JournalRecovery<D: Disk> {
     /// Where a synchronization failed, the operating system still shows what was written and takes it for clean: synchronizing again promises
     /// nothing about it. So what no mark confirms is written once more, the same bytes, and synchronized for the first time as it were.
     private mutating func writeAgainWhatIsUnconfirmed() throws(JournalRefusal) {
-        for number in max(highestMark.segment, 1)...end.segment {
+        for number in max(highestMark.segment, segments[0].number)...end.segment {
             let name = JournalFormat.segmentName(number)
             let bytes = try readWhole(name)
             let begin = number == highestMark.segment ? highestMark.offset : JournalLayout.sectorBytes
@@ -181,10 +229,10 @@ struct JournalRecovery<D: Disk> {
 
     /// What was read may have come from the operating system's memory, where a process that was killed left it.
     private mutating func synchronizeEverything() throws(JournalRefusal) {
-        let last = end.segment
+        let (first, last) = (segments[0].number, end.segment)
         try reading { () throws(DiskFailure) in
             try disk.synchronize(JournalFormat.genesis)
-            for number in 1...last { try disk.synchronize(JournalFormat.segmentName(number)) }
+            for number in first...last { try disk.synchronize(JournalFormat.segmentName(number)) }
             try disk.synchronizeDirectory()
         }
     }

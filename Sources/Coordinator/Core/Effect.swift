@@ -37,6 +37,11 @@ package enum Action: Sendable {
     /// What follows of files from what was applied; the first says everything, once this member has caught up. Given on every member.
     case project(ProjectionChange)
     case log(LogRecord)
+    /// Encode this state and make it durable as a snapshot, off the loop: answered by `.snapshotSaved` or `.snapshotNotSaved`. One at a time.
+    case takeSnapshot(LogBase, DispatcherState)
+    /// Get the snapshot from that member, over the bulk connection; check it, make it durable: answered by `.snapshotFetched` or
+    /// `.snapshotNotFetched`. One at a time.
+    case fetchSnapshot(SnapshotPlace, from: MemberID)
     /// End the process (a supervisor starts it anew from what the disk holds).
     case stop(StopReason)
 }
@@ -121,6 +126,8 @@ package struct LogRecord: Hashable, Sendable {
 package enum StopReason: Hashable, Sendable {
     /// A write or fsync failed; it is never repeated.
     case journalFailed(DiskFailure)
+    /// The same of a snapshot.
+    case snapshotFailed(DiskFailure)
     /// An invariant of the core does not hold: going on could do harm.
     case invariantBroken(String)
     /// The cluster follows rules that this member does not know.

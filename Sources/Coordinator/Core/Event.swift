@@ -33,6 +33,13 @@ package enum Event: Sendable {
     case facts(MemberFacts)
     /// The process was asked to end: a leader hands leadership on.
     case drain
+    /// `.takeSnapshot` is done: this one is durable, as is every one that is older.
+    case snapshotSaved(SnapshotPlace)
+    case snapshotNotSaved(SnapshotFailure)
+    /// `.fetchSnapshot` is done: the snapshot is durable here, and this is the state in it.
+    case snapshotFetched(LogBase, DispatcherState)
+    /// It could not be had; why, for people. The leader offers it again.
+    case snapshotNotFetched(SnapshotPlace, reason: String)
 }
 
 /// Architecture, rule 3.
@@ -57,6 +64,38 @@ package enum SigningFailure: Error, Hashable, Sendable {
     case impossible(String)
 }
 
+/// Why a snapshot was not saved.
+package enum SnapshotFailure: Error, Hashable, Sendable {
+    /// The state has outgrown what a snapshot may be; the log is kept.
+    case tooLarge(String)
+    case disk(DiskFailure)
+}
+
+/// When to take a snapshot, and how much of the log to keep in front of it.
+package struct SnapshotPolicy: Hashable, Sendable {
+    /// A snapshot is taken after so many applied entries. Too few: the disk writes the state all the time. Too many: a long log to read at
+    /// a start.
+    package var entries: UInt64
+    /// Or after so many bytes of them.
+    package var bytes: Int
+    /// So many entries before the newest snapshot stay in the log. Too few: whoever was away for a moment must fetch the state.
+    package var margin: UInt64
+    package init(entries: UInt64, bytes: Int, margin: UInt64) {
+        self.entries = entries
+        self.bytes = bytes
+        self.margin = margin
+    }
+    package static let standard = SnapshotPolicy(entries: 20_000)
+    /// All that follows from the number of entries.
+    package init(entries: UInt64) {
+        self.init(entries: entries, bytes: 64 << 20, margin: entries / 4)
+    }
+    /// What a leader keeps beyond that for members that are behind and answer.
+    var keptForOthers: RetentionLimit {
+        RetentionLimit(entries: Int(clamping: min(8 * min(entries, 1 << 40), UInt64(RetentionLimit.most))), bytes: 4 * bytes)
+    }
+}
+
 /// What the member is told once, at its start.
 package struct MemberSettings: Hashable, Sendable {
     package var id: MemberID
@@ -71,10 +110,12 @@ package struct MemberSettings: Hashable, Sendable {
     package var agentDays: Int64
     package var operatorDays: Int64
     package var dispatcherDays: Int64
+    /// Nil: no snapshot is taken, and no log is cut.
+    package var snapshots: SnapshotPolicy?
     package init(
         id: MemberID, version: String, timing: Timing = Timing(), knows: MachineVersion = .newest, session: UInt64, agentDays: Int64 = 825,
         operatorDays: Int64 = 825,
-        dispatcherDays: Int64 = 825
+        dispatcherDays: Int64 = 825, snapshots: SnapshotPolicy? = nil
     ) {
         self.id = id
         self.version = version
@@ -84,5 +125,6 @@ package struct MemberSettings: Hashable, Sendable {
         self.agentDays = agentDays
         self.operatorDays = operatorDays
         self.dispatcherDays = dispatcherDays
+        self.snapshots = snapshots
     }
 }

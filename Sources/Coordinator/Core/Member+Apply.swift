@@ -12,6 +12,7 @@ extension Member {
         guard index > state.appliedIndex else { return }
         for entry in raft.committedEntries(after: state.appliedIndex, through: index) {
             guard knowsTheRules else { return }
+            snapshots.bytes += entry.payload.count
             guard !entry.payload.isEmpty else {
                 state.applyNothing(at: entry.index, term: entry.term)
                 applied(Applied(outcome: .stepped), at: entry.index, term: entry.term, now: now, into: &effects)

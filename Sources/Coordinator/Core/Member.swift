@@ -67,15 +67,24 @@ package struct Member: Sendable {
     var isDiskFull = false
     /// When the leader is told once more what this member holds, if it does not know.
     var holdingDue = Instant(nanosecondsSinceBoot: 0)
+    var snapshots: SnapshotDuty
+    /// This member began from a snapshot, and has not looked yet which identities came with it.
+    private var mustOpenIdentities: Bool
 
+    /// - Parameter snapshot: the state in the newest snapshot, where there is one.
     package init(
-        genesis: GenesisState, configuration: Configuration, recovered: Recovered, settings: MemberSettings, seed: UInt64, now: Moment
+        genesis: GenesisState, configuration: Configuration, recovered: Recovered, snapshot: DispatcherState? = nil,
+        settings: MemberSettings, seed: UInt64, now: Moment
     ) {
+        precondition(
+            (snapshot?.appliedIndex ?? .zero) == (recovered.snapshot?.index ?? .zero), "a member begins from its newest snapshot")
         self.settings = settings
         nextNumber = (settings.session >> 4) + 1
-        state = DispatcherState(genesis: genesis)
+        state = snapshot ?? DispatcherState(genesis: genesis)
         held = [genesis.identity.serial]
-        historyEnd = recovered.entries.last?.index ?? .zero
+        historyEnd = recovered.lastIndex
+        snapshots = SnapshotDuty(newest: state.appliedIndex)
+        mustOpenIdentities = snapshot != nil
         raft = LeaseRaft(
             id: settings.id, configuration: configuration, recovered: recovered, timing: settings.timing, seed: seed, now: now.instant)
     }
@@ -120,6 +129,14 @@ package struct Member: Sendable {
             self.facts = facts
         case .drain:
             isDraining = true
+        case .snapshotSaved(let place):
+            snapshotSaved(place, at: now, consensus: &consensus, into: &effects)
+        case .snapshotNotSaved(let failure):
+            snapshotNotSaved(failure, into: &effects)
+        case .snapshotFetched(let base, let fetched):
+            snapshotFetched(base, fetched, at: now, consensus: &consensus, into: &effects)
+        case .snapshotNotFetched(let place, let reason):
+            snapshotNotFetched(place, because: reason, into: &effects)
         }
         raft.tick(at: now.instant, into: &consensus)
         settle(&consensus, at: now, into: &effects)
@@ -130,6 +147,7 @@ package struct Member: Sendable {
             advanceCalls(at: now, consensus: &consensus, into: &effects)
             settle(&consensus, at: now, into: &effects)
         }
+        tendSnapshots(into: &effects)
     }
 
     private func mayMoveCalls(at now: Moment) -> Bool { now.instant >= callsDue || standing != callsStanding }
@@ -210,6 +228,8 @@ package struct Member: Sendable {
                     readReady(token, index, at: now)
                 case .transferFailed(let target):
                     transferFailed(to: target, into: &effects)
+                case .fetchSnapshot(let place, let member, let gate):
+                    effects.append(Effect(.fetchSnapshot(place, from: member), gate: gate))
                 }
             }
         }
@@ -217,6 +237,10 @@ package struct Member: Sendable {
 
     /// What time makes due: deadlines, retries, reads that became answerable, duties.
     private mutating func tend(at now: Moment, consensus: inout [ConsensusEffect], into effects: inout [Effect]) {
+        if mustOpenIdentities {
+            mustOpenIdentities = false
+            openIdentities(into: &effects)
+        }
         if mayMoveCalls(at: now) { advanceCalls(at: now, consensus: &consensus, into: &effects) }
         advanceReads(at: now, consensus: &consensus, into: &effects)
         advanceGatherings(at: now, into: &effects)

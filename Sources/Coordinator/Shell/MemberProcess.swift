@@ -163,6 +163,7 @@ package enum MemberProcess {
                 throw StartRefusal(
                     "\(directory.journal) has format \(format), which this version does not read: use the ced that wrote it, or a later one",
                     isPermanent: true)
+            case .snapshotLost: throw StartRefusal("\(directory.journal): \(error)", isPermanent: true)
             case .disk(let failure):
                 throw StartRefusal("cannot read \(directory.journal): \(failure)", isPermanent: false)
             }
@@ -355,6 +356,7 @@ extension StopReason {
     var text: String {
         switch self {
         case .journalFailed(let failure): "the journal cannot be written: \(failure); restart to go on from what is on disk"
+        case .snapshotFailed(let failure): "a snapshot cannot be written: \(failure); restart to go on from what is on disk"
         case .invariantBroken(let what): "an invariant does not hold: \(what)"
         case .versionUnknown(let needed, let known):
             "the cluster follows version \(needed) of the state machine, and this member knows version \(known) at most: "
@@ -365,7 +367,7 @@ extension StopReason {
     /// 78 for what a restart cannot mend.
     var exitCode: Int32 {
         switch self {
-        case .journalFailed, .invariantBroken: 1
+        case .journalFailed, .snapshotFailed, .invariantBroken: 1
         case .versionUnknown: ExitCode.configuration.rawValue
         }
     }

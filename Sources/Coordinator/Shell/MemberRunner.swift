@@ -27,6 +27,25 @@ package protocol AgentCalling: Sendable {
     func call(_ call: AgentCall, done: @escaping @Sendable (AgentTaskAnswer) -> Void)
 }
 
+/// Where the runner hands snapshots to be taken and fetched. Called on the peer loop; `done` is called once, on any thread.
+package protocol SnapshotKeeping: Sendable {
+    /// Done with `.snapshotSaved` or `.snapshotNotSaved`.
+    func take(_ base: LogBase, _ state: DispatcherState, done: @escaping @Sendable (Event) -> Void)
+    /// Done with `.snapshotFetched` or `.snapshotNotFetched`.
+    func fetch(_ place: SnapshotPlace, from member: MemberID, done: @escaping @Sendable (Event) -> Void)
+}
+
+/// For a member that keeps its whole log.
+package struct NoSnapshots: SnapshotKeeping {
+    package init() {}
+    package func take(_ base: LogBase, _ state: DispatcherState, done: @escaping @Sendable (Event) -> Void) {
+        done(.snapshotNotSaved(.tooLarge("this member keeps no snapshots")))
+    }
+    package func fetch(_ place: SnapshotPlace, from member: MemberID, done: @escaping @Sendable (Event) -> Void) {
+        done(.snapshotNotFetched(place, reason: "this member keeps no snapshots"))
+    }
+}
+
 package final class MemberRunner: Sendable {
     /// What is made real by others.
     package struct Hands: Sendable {
@@ -37,11 +56,13 @@ package final class MemberRunner: Sendable {
         /// What follows of files; called on the peer loop.
         package var project: @Sendable (ProjectionChange) -> Void
         package var log: @Sendable (LogRecord) -> Void
+        package var snapshots: any SnapshotKeeping
         /// The process is to end; called on the peer loop, at most once.
         package var stop: @Sendable (StopReason) -> Void
         package init(
             journal: any JournalWriting, peers: any PeerSending, signer: any Signing, agents: any AgentCalling,
             project: @escaping @Sendable (ProjectionChange) -> Void = { _ in }, log: @escaping @Sendable (LogRecord) -> Void,
+            snapshots: any SnapshotKeeping = NoSnapshots(),
             stop: @escaping @Sendable (StopReason) -> Void
         ) {
             self.journal = journal
@@ -50,6 +71,7 @@ package final class MemberRunner: Sendable {
             self.agents = agents
             self.project = project
             self.log = log
+            self.snapshots = snapshots
             self.stop = stop
         }
     }
@@ -148,7 +170,7 @@ package final class MemberRunner: Sendable {
             case .call(let call): seat.inbox.append(.agentAnswered(call: call.number, AgentTaskAnswer(.dropped)))
             case .reply(_, let ticket):
                 seat.callers.removeValue(forKey: ticket)?.answer(Performed(reply: .notReadable, state: seat.member.state))
-            case .write, .send, .hold, .announce, .project, .log, .stop: break
+            case .write, .send, .hold, .announce, .project, .log, .takeSnapshot, .fetchSnapshot, .stop: break
             }
             return
         }
@@ -171,6 +193,8 @@ package final class MemberRunner: Sendable {
         case .announce(let decision): seat.decisions.announce(decision)
         case .project(let change): hands.project(change)
         case .log(let record): hands.log(record)
+        case .takeSnapshot(let base, let state): hands.snapshots.take(base, state) { self.deliver($0) }
+        case .fetchSnapshot(let place, let member): hands.snapshots.fetch(place, from: member) { self.deliver($0) }
         case .stop(let reason):
             seat.isStopped = true
             hands.stop(reason)

@@ -336,6 +336,14 @@ package nonisolated struct ProtoConsensusMessage: Sendable {
     set {body = .readIndexAnswer(newValue)}
   }
 
+  package var snapshotOffer: ProtoSnapshotOffer {
+    get {
+      if case .snapshotOffer(let v)? = body {return v}
+      return ProtoSnapshotOffer()
+    }
+    set {body = .snapshotOffer(newValue)}
+  }
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package nonisolated enum OneOf_Body: Equatable, Sendable {
@@ -350,6 +358,7 @@ package nonisolated struct ProtoConsensusMessage: Sendable {
     case timeoutNow(UInt64)
     case readIndexRequest(UInt64)
     case readIndexAnswer(ProtoReadIndexAnswer)
+    case snapshotOffer(ProtoSnapshotOffer)
 
   }
 
@@ -389,6 +398,27 @@ package nonisolated struct ProtoAppend: Sendable {
   package var previousTerm: UInt64 = 0
 
   package var entries: [ProtoEntry] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// In place of an append, when the sender has forgotten what the receiver lacks: the snapshot behind this entry can be had of the sender.
+package nonisolated struct ProtoSnapshotOffer: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var number: UInt64 = 0
+
+  package var promiseNanoseconds: UInt64 = 0
+
+  package var commit: UInt64 = 0
+
+  package var index: UInt64 = 0
+
+  package var term: UInt64 = 0
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -1366,7 +1396,7 @@ nonisolated extension ProtoAgentTagsObservation: SwiftProtobuf.Message, SwiftPro
 
 nonisolated extension ProtoConsensusMessage: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".ConsensusMessage"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}term\0\u{1}heartbeat\0\u{3}heartbeat_answer\0\u{1}append\0\u{3}append_answer\0\u{3}vote_request\0\u{3}vote_answer\0\u{3}timeout_now\0\u{3}read_index_request\0\u{3}read_index_answer\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}term\0\u{1}heartbeat\0\u{3}heartbeat_answer\0\u{1}append\0\u{3}append_answer\0\u{3}vote_request\0\u{3}vote_answer\0\u{3}timeout_now\0\u{3}read_index_request\0\u{3}read_index_answer\0\u{4}\u{a}snapshot_offer\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1477,6 +1507,19 @@ nonisolated extension ProtoConsensusMessage: SwiftProtobuf.Message, SwiftProtobu
           self.body = .readIndexAnswer(v)
         }
       }()
+      case 20: try {
+        var v: ProtoSnapshotOffer?
+        var hadOneofValue = false
+        if let current = self.body {
+          hadOneofValue = true
+          if case .snapshotOffer(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.body = .snapshotOffer(v)
+        }
+      }()
       default: break
       }
     }
@@ -1526,6 +1569,10 @@ nonisolated extension ProtoConsensusMessage: SwiftProtobuf.Message, SwiftProtobu
     case .readIndexAnswer?: try {
       guard case .readIndexAnswer(let v)? = self.body else { preconditionFailure() }
       try visitor.visitSingularMessageField(value: v, fieldNumber: 10)
+    }()
+    case .snapshotOffer?: try {
+      guard case .snapshotOffer(let v)? = self.body else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 20)
     }()
     case nil: break
     }
@@ -1630,6 +1677,56 @@ nonisolated extension ProtoAppend: SwiftProtobuf.Message, SwiftProtobuf._Message
     if lhs.previousIndex != rhs.previousIndex {return false}
     if lhs.previousTerm != rhs.previousTerm {return false}
     if lhs.entries != rhs.entries {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoSnapshotOffer: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".SnapshotOffer"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}number\0\u{3}promise_nanoseconds\0\u{1}commit\0\u{1}index\0\u{1}term\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularUInt64Field(value: &self.number) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.promiseNanoseconds) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.commit) }()
+      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.index) }()
+      case 5: try { try decoder.decodeSingularUInt64Field(value: &self.term) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if self.number != 0 {
+      try visitor.visitSingularUInt64Field(value: self.number, fieldNumber: 1)
+    }
+    if self.promiseNanoseconds != 0 {
+      try visitor.visitSingularUInt64Field(value: self.promiseNanoseconds, fieldNumber: 2)
+    }
+    if self.commit != 0 {
+      try visitor.visitSingularUInt64Field(value: self.commit, fieldNumber: 3)
+    }
+    if self.index != 0 {
+      try visitor.visitSingularUInt64Field(value: self.index, fieldNumber: 4)
+    }
+    if self.term != 0 {
+      try visitor.visitSingularUInt64Field(value: self.term, fieldNumber: 5)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: ProtoSnapshotOffer, rhs: ProtoSnapshotOffer) -> Bool {
+    if lhs.number != rhs.number {return false}
+    if lhs.promiseNanoseconds != rhs.promiseNanoseconds {return false}
+    if lhs.commit != rhs.commit {return false}
+    if lhs.index != rhs.index {return false}
+    if lhs.term != rhs.term {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

@@ -205,6 +205,7 @@ package struct Cluster {
         switch packet.message.body {
         case .heartbeat(let heartbeat): promise = heartbeat.promise
         case .append(let append): promise = append.heartbeat.promise
+        case .offer(let offer): promise = offer.heartbeat.promise
         default: return
         }
         history.promises(member, to: packet.from, until: now + promise)
@@ -224,7 +225,7 @@ package struct Cluster {
             } else {
                 try post(sent)
             }
-        case .roleChanged, .leadershipEstablished, .commit, .readReady, .transferFailed: break
+        case .roleChanged, .leadershipEstablished, .commit, .readReady, .transferFailed, .fetchSnapshot: break
         }
     }
 
@@ -233,6 +234,7 @@ package struct Cluster {
         switch sent.message.body {
         case .heartbeat(let heartbeat): history.promises(sent.from, to: sent.from, until: now + heartbeat.promise)
         case .append(let append): history.promises(sent.from, to: sent.from, until: now + append.heartbeat.promise)
+        case .offer(let offer): history.promises(sent.from, to: sent.from, until: now + offer.heartbeat.promise)
         case .voteAnswer(let answer) where answer.granted:
             if case .voteRequest(let request)? = packet?.message.body, request.transfer != nil { return }
             try history.helps(sent.from, sent.to, at: now)

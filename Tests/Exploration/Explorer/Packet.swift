@@ -37,6 +37,7 @@ extension Message {
         case .timeoutNow: 8
         case .readIndexRequest: 9
         case .readIndexAnswer: 10
+        case .offer: 11
         }
     }
 
@@ -60,6 +61,10 @@ extension Message {
                 fingerprint.add(hintTerm.number)
                 fingerprint.add(true)
             }
+        case .offer(let offer):
+            offer.heartbeat.add(to: &fingerprint)
+            fingerprint.add(offer.place.index.position)
+            fingerprint.add(offer.place.term.number)
         case .voteRequest(let request):
             fingerprint.add(request.lastLogIndex.position)
             fingerprint.add(request.lastLogTerm.number)
@@ -84,6 +89,7 @@ extension Message {
         case .append(let append):
             "t\(term) append #\(append.heartbeat.number.number) after \(append.previousIndex)/t\(append.previousTerm) ×\(append.entries.count) commit \(append.heartbeat.commit)"
         case .appendAnswer(let answer): "t\(term) append answer #\(answer.number.number) \(answer.result.words)"
+        case .offer(let offer): "t\(term) offer #\(offer.heartbeat.number.number) of the snapshot behind \(offer.place)"
         case .voteRequest(let request):
             "t\(term) \(request.isPreVote ? "pre-vote" : "vote") request, log \(request.lastLogIndex)/t\(request.lastLogTerm)\(request.transfer == nil ? "" : ", transfer")"
         case .voteAnswer(let answer):

@@ -290,6 +290,7 @@ final class Stage {
                     note("\(machine.id) hands out \(serial)")
                 }
             case .project, .log: break
+            case .takeSnapshot, .fetchSnapshot: throw StageProblem("\(machine.id) wants a snapshot, which no play has")
             case .stop(let reason): throw StageProblem("\(machine.id) stops: \(reason)")
             }
         }
@@ -378,6 +379,7 @@ extension PeerMessage {
             case .heartbeatAnswer: "heartbeat-answer"
             case .append: "append"
             case .appendAnswer: "append-answer"
+            case .offer: "offer"
             case .voteRequest(let request): request.isPreVote ? "pre-vote-request" : "vote-request"
             case .voteAnswer(let answer): answer.isPreVote ? "pre-vote-answer" : "vote-answer"
             case .timeoutNow: "timeout-now"

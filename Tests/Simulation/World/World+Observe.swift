@@ -481,6 +481,7 @@ extension World {
             case .heartbeat(let heartbeat): "t\(message.term) heartbeat #\(heartbeat.number.number) commit \(heartbeat.commit)"
             case .heartbeatAnswer(let answer): "t\(message.term) heartbeat answer #\(answer.number.number)"
             case .appendAnswer(let answer): "t\(message.term) append answer #\(answer.number.number) \(answer.result)"
+            case .offer(let offer): "t\(message.term) offer #\(offer.heartbeat.number.number) of the snapshot behind \(offer.place)"
             case .voteRequest(let request):
                 "t\(message.term) \(request.isPreVote ? "pre-vote" : "vote") request, log \(request.lastLogIndex)/t\(request.lastLogTerm)\(request.transfer == nil ? "" : ", transfer")"
             case .voteAnswer(let answer):
@@ -550,6 +551,7 @@ extension Message {
         switch body {
         case .heartbeat(let heartbeat): heartbeat
         case .append(let append): append.heartbeat
+        case .offer(let offer): offer.heartbeat
         default: nil
         }
     }

@@ -170,6 +170,8 @@ extension World {
             }
             if record.action == "clock-off" { coverage.note(.leadersOffTheCalendar) }
             trace.say(now, "\(process.life) logs \(record.action) \(record.fields.map { "\($0.key)=\($0.value)" }.joined(separator: " "))")
+        case .takeSnapshot, .fetchSnapshot:
+            throw Broken("CoreInvariant", [machine.id], "it wants a snapshot, and was not told to take any")
         case .stop(let reason):
             trace.say(now, "\(process.life) stops: \(reason)")
             if case .invariantBroken(let what) = reason { throw Broken("CoreInvariant", [machine.id], what) }
