@@ -107,6 +107,8 @@ package struct LeaseRaft: Sendable {
     }
 
     package var lastLogIndex: LogIndex { log.lastIndex }
+    /// What stands up to here is forgotten.
+    package var logBase: LogBase { log.base }
 
     // MARK: Events
 

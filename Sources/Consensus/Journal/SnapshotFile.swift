@@ -34,6 +34,7 @@ package struct Snapshot: Hashable, Sendable {
     package let configuration: Configuration
     /// Opaque to consensus.
     package let body: [UInt8]
+    package var base: LogBase { LogBase(place: place, configuration: configuration) }
     package init(place: SnapshotPlace, configuration: Configuration, body: [UInt8]) {
         self.place = place
         self.configuration = configuration

@@ -80,19 +80,21 @@ package struct SnapshotPolicy: Hashable, Sendable {
     package var bytes: Int
     /// So many entries before the newest snapshot stay in the log. Too few: whoever was away for a moment must fetch the state.
     package var margin: UInt64
-    package init(entries: UInt64, bytes: Int, margin: UInt64) {
+    /// What a leader keeps beyond that for members that are behind and answer. Too little: on a busy cluster whoever fetches the state is
+    /// behind again by the time he has it.
+    package var keptForOthers: RetentionLimit
+    package init(entries: UInt64, bytes: Int, margin: UInt64, keptForOthers: RetentionLimit) {
         self.entries = entries
         self.bytes = bytes
         self.margin = margin
+        self.keptForOthers = keptForOthers
     }
     package static let standard = SnapshotPolicy(entries: 20_000)
     /// All that follows from the number of entries.
     package init(entries: UInt64) {
-        self.init(entries: entries, bytes: 64 << 20, margin: entries / 4)
-    }
-    /// What a leader keeps beyond that for members that are behind and answer.
-    var keptForOthers: RetentionLimit {
-        RetentionLimit(entries: Int(clamping: min(8 * min(entries, 1 << 40), UInt64(RetentionLimit.most))), bytes: 4 * bytes)
+        let kept = Int(clamping: min(8 * min(entries, 1 << 40), UInt64(RetentionLimit.most)))
+        self.init(
+            entries: entries, bytes: 64 << 20, margin: entries / 4, keptForOthers: RetentionLimit(entries: kept, bytes: 256 << 20))
     }
 }
 

@@ -8,28 +8,37 @@ import Consensus
 package struct JournalRecovery: Sendable {
     package init() {}
 
-    package func recovered(_ member: MemberID, _ recovered: Recovered, known: inout KnownJournal) throws(Broken) {
-        let durable = known.durable
-        guard known.recovered(recovered) else {
+    /// - Parameter committed: the log that the cluster agreed on, up to an index.
+    package func recovered(
+        _ member: MemberID, _ recovered: Recovered, known: inout KnownJournal, committed: (LogIndex) -> [LogMark] = { _ in [] }
+    ) throws(Broken) {
+        let (durable, snapshot) = (known.durable, known.snapshot)
+        guard known.recovered(recovered, committed: committed) else {
             throw Broken(
                 "JournalRecovery", [member],
-                "on disk were \(durable.ballot), a longest promise of \(durable.longestPromise.milliseconds) ms and \(durable.last) entries;"
-                    + " its journal gave back \(recovered.ballot), \(recovered.longestPromise.milliseconds) ms and \(recovered.entries.count)"
-                    + " entries, which it never wrote in this order")
+                "on disk were \(durable.ballot), a longest promise of \(durable.longestPromise.milliseconds) ms, \(durable.last) entries and"
+                    + " \(snapshot.map { "the snapshot behind \($0)" } ?? "no snapshot");"
+                    + " what came back is \(recovered.ballot), \(recovered.longestPromise.milliseconds) ms, \(recovered.entries.count)"
+                    + " entries behind \(recovered.base?.index ?? .zero) and \(recovered.snapshot.map { "a snapshot behind \($0)" } ?? "none"),"
+                    + " which it never wrote in this order")
         }
     }
 
     /// Of a journal in which a bit was flipped: it may be refused, or its unconfirmed end be cut, but what it gives back was written once.
     package func recoveredDamaged(
-        _ member: MemberID, _ recovered: Recovered, newest: Ballot, isKnown: (LogMark, LogIndex) -> Bool
+        _ member: MemberID, _ recovered: Recovered, newest: Ballot, committed: (LogIndex) -> LogMark? = { _ in nil },
+        isKnown: (LogMark, LogIndex) -> Bool
     ) throws(Broken) {
-        var found = KnownLog()
+        var last = recovered.base?.index ?? .zero
+        guard var mark = last == .zero ? .origin : committed(last), mark.term == recovered.base?.term ?? .zero else {
+            throw Broken("JournalRecovery", [member], "a damaged journal gave back a log that begins behind \(last), as nobody's does")
+        }
         for entry in recovered.entries {
-            guard entry.index == found.last.next else {
-                throw Broken("JournalRecovery", [member], "a damaged journal gave back entry \(entry.index) behind entry \(found.last)")
+            guard entry.index == last.next else {
+                throw Broken("JournalRecovery", [member], "a damaged journal gave back entry \(entry.index) behind entry \(last)")
             }
-            found.append(entry)
-            guard let mark = found.mark(at: entry.index), isKnown(mark, entry.index) else {
+            (last, mark) = (entry.index, mark.followed(by: entry))
+            guard isKnown(mark, last) else {
                 throw Broken("JournalRecovery", [member], "a damaged journal gave back an entry \(entry.index) that nobody ever wrote")
             }
         }
@@ -39,7 +48,7 @@ package struct JournalRecovery: Sendable {
         }
     }
 
-    package func refused(_ member: MemberID, _ refusal: JournalRefusal) throws(Broken) {
+    package func refused(_ member: MemberID, _ refusal: String) throws(Broken) {
         throw Broken("JournalRecovery", [member], "its journal is refused, and nothing but unsynchronized data was lost: \(refusal)")
     }
 }

@@ -18,6 +18,9 @@ final class CommittedHistory {
     var last: LogIndex { LogIndex(UInt64(marks.count)) }
     func mark(at index: LogIndex) -> LogMark? { index == .zero ? .origin : index <= last ? marks[Int(index.position) - 1] : nil }
 
+    /// The log up to `index`, as far as it was agreed on.
+    func prefix(through index: LogIndex) -> [LogMark] { Array(marks.prefix(Int(clamping: index.position))) }
+
     /// What the entry did, for those who judge it.
     struct Change {
         let proposal: Proposal?

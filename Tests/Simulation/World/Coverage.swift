@@ -25,6 +25,8 @@ package enum Happening: Int, CaseIterable, Sendable {
     /// A member that did not know the newest rules came back with a release that does.
     case membersUpgraded
     case agentsOff, agentAnswersLost, identitiesTurnedAway, presentationsCorrected
+    case snapshotsTaken, snapshotWritesInterrupted, snapshotsOffered, snapshotsGone, fetchesGivenUp, snapshotsInstalled, installsInterrupted
+    case logsCut, journalsCut, startsFromSnapshots
     case truncatedLogs, damagedJournalsRefused, promisesAcrossRestarts, effectsPastTheirLease
 
     /// As a person reads it.

@@ -1,7 +1,9 @@
 // Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
 
-// What the world knows of one member's journal: what the member wrote, and what of it is on disk. From this the invariants judge what a
-// member says, and what its journal gives back after a crash.
+// What the world knows of one member's disk: what the member wrote, and what of it is durable. From this the invariants judge what a member
+// says, and what its journal and its snapshots give back after a crash.
+//
+// A log that begins behind a snapshot is known whole all the same: up to the snapshot it is the one that was committed.
 
 import Consensus
 
@@ -33,7 +35,6 @@ package struct KnownLog: Sendable {
         if index == .zero { return .origin }
         return index <= last ? marks[Int(index.position) - 1] : nil
     }
-    mutating func apply(ballot: Ballot) { self.ballot = ballot }
     mutating func truncate(from index: LogIndex) {
         guard index <= last, index > .zero else { return }
         marks.removeSubrange((Int(index.position) - 1)...)
@@ -41,15 +42,21 @@ package struct KnownLog: Sendable {
     mutating func append(_ entry: Entry) {
         marks.append((marks.last ?? .origin).followed(by: entry))
     }
-    mutating func apply(_ write: JournalWrite) {
-        if let ballot = write.ballot { self.ballot = ballot }
-        if let longest = write.longestPromise { longestPromise = longest }
-        if let index = write.truncateFrom { truncate(from: index) }
-        for entry in write.entries { append(entry) }
+    /// The log as it is when a snapshot is on disk beside it: what does not have the snapshot's entry is void.
+    func behind(_ prefix: [LogMark]) -> KnownLog {
+        guard let last = prefix.last, mark(at: LogIndex(UInt64(prefix.count))) != last else { return self }
+        var log = self
+        log.marks = prefix
+        return log
     }
-    func agrees(with other: KnownLog) -> Bool {
-        ballot == other.ballot && longestPromise == other.longestPromise && marks.count == other.marks.count
-            && marks.last == other.marks.last
+    /// Whether it is exactly this that came back.
+    func cameBack(as recovered: Recovered) -> Bool {
+        let base = recovered.base?.place ?? SnapshotPlace(index: .zero, term: .zero)
+        guard ballot == recovered.ballot, longestPromise == recovered.longestPromise, last == recovered.lastIndex,
+            var mark = mark(at: base.index), mark.term == base.term
+        else { return false }
+        for entry in recovered.entries { mark = mark.followed(by: entry) }
+        return mark == self.mark(at: last)
     }
 }
 
@@ -58,58 +65,102 @@ package struct KnownJournal: Sendable {
     package private(set) var durable = KnownLog()
     /// As the core sees it: everything that it wrote, on disk or not.
     package private(set) var written = KnownLog()
+    /// What the journal alone would give back.
+    private var flushed = KnownLog()
     /// Written and not known to be flushed, oldest first.
-    private var pending: [(id: WriteID, write: JournalWrite)] = []
+    private var pending: [Pending] = []
+    /// The newest snapshot that is on disk, and the committed log up to it.
+    package private(set) var snapshot: SnapshotPlace?
+    private var prefix: [LogMark] = []
+    /// One that is on its way there.
+    private var saving: SnapshotPlace?
+    /// No entry behind this was ever given up.
+    private var forgotten = LogIndex.zero
     package init() {}
 
-    package var hasUnflushed: Bool { !pending.isEmpty }
+    private struct Pending: Sendable {
+        let id: WriteID
+        let write: JournalWrite
+        /// The committed log up to the write's base.
+        let prefix: [LogMark]
+    }
 
-    package mutating func write(_ write: JournalWrite, _ id: WriteID) {
-        written.apply(write)
-        pending.append((id, write))
+    package var hasUnflushed: Bool { !pending.isEmpty }
+    package var beginsAnew: Bool { pending.contains { $0.write.base != nil } }
+
+    /// - Parameter prefix: the committed log up to the write's base, if it has one.
+    package mutating func write(_ write: JournalWrite, _ id: WriteID, prefix: [LogMark] = []) {
+        let item = Pending(id: id, write: write, prefix: prefix)
+        KnownJournal.apply(item, to: &written)
+        if let base = write.base { forgotten = max(forgotten, base.index) }
+        if let index = write.forgetThrough { forgotten = max(forgotten, index) }
+        pending.append(item)
+    }
+
+    private static func apply(_ item: Pending, to log: inout KnownLog) { for change in changes(item) { change(&log) } }
+
+    /// One after the other, as they stand in the journal.
+    private static func changes(_ item: Pending) -> [(inout KnownLog) -> Void] {
+        var changes: [(inout KnownLog) -> Void] = []
+        let write = item.write
+        if write.base != nil { changes.append { $0.marks = item.prefix } }
+        if let ballot = write.ballot { changes.append { $0.ballot = ballot } }
+        if let longest = write.longestPromise { changes.append { $0.longestPromise = longest } }
+        if let index = write.truncateFrom { changes.append { $0.truncate(from: index) } }
+        for entry in write.entries { changes.append { $0.append(entry) } }
+        return changes
     }
 
     package mutating func flushed(through id: WriteID) {
         var count = 0
         for item in pending {
             guard item.id <= id else { break }
-            durable.apply(item.write)
+            KnownJournal.apply(item, to: &flushed)
             count += 1
         }
         pending.removeFirst(count)
+        durable = flushed.behind(prefix)
     }
 
-    /// A member came back. True if what it found is what was flushed, and then, in the order in which it was written, some of the rest.
-    package mutating func recovered(_ recovered: Recovered) -> Bool {
-        var found = KnownLog()
-        found.ballot = recovered.ballot
-        found.longestPromise = recovered.longestPromise
-        for entry in recovered.entries {
-            guard entry.index == found.last.next else { return false }
-            found.append(entry)
-        }
-        let isPossible = isPrefix(found)
-        durable = found
-        written = found
+    /// A snapshot is being written.
+    package mutating func saves(_ place: SnapshotPlace) { saving = place }
+
+    /// It is on disk; `prefix` is the committed log up to it.
+    package mutating func saved(_ place: SnapshotPlace, prefix: [LogMark]) {
+        saving = nil
+        guard snapshot.map({ $0 < place }) ?? true else { return }
+        (snapshot, self.prefix) = (place, prefix)
+        durable = flushed.behind(prefix)
+    }
+
+    /// A member came back. True if what it found is what was flushed, and then, in the order in which it was written, some of the rest; with
+    /// the newest snapshot that was on disk, or one that was on its way there.
+    ///
+    /// - Parameter committed: the committed log up to an index.
+    package mutating func recovered(_ recovered: Recovered, committed: (LogIndex) -> [LogMark] = { _ in [] }) -> Bool {
+        let isSnapshotPossible = recovered.snapshot == snapshot || (recovered.snapshot != nil && recovered.snapshot == saving)
+        let prefix = recovered.snapshot.map { committed($0.index) } ?? []
+        let isBasePossible = recovered.base?.index ?? .zero <= max(forgotten, recovered.snapshot?.index ?? .zero)
+        let found = isBasePossible ? find(recovered, behind: prefix) : nil
+        snapshot = recovered.snapshot
+        self.prefix = prefix
+        saving = nil
         pending = []
-        return isPossible
+        durable = found ?? durable
+        flushed = durable
+        written = durable
+        return isSnapshotPossible && found != nil
     }
 
-    private func isPrefix(_ found: KnownLog) -> Bool {
-        var candidate = durable
-        if candidate.agrees(with: found) { return true }
-        for (_, write) in pending {
-            if let ballot = write.ballot { candidate.ballot = ballot }
-            if candidate.agrees(with: found) { return true }
-            if let longest = write.longestPromise { candidate.longestPromise = longest }
-            if candidate.agrees(with: found) { return true }
-            if let index = write.truncateFrom { candidate.truncate(from: index) }
-            if candidate.agrees(with: found) { return true }
-            for entry in write.entries {
-                candidate.append(entry)
-                if candidate.agrees(with: found) { return true }
+    private func find(_ recovered: Recovered, behind prefix: [LogMark]) -> KnownLog? {
+        var candidate = flushed
+        if candidate.behind(prefix).cameBack(as: recovered) { return candidate.behind(prefix) }
+        for item in pending {
+            for change in KnownJournal.changes(item) {
+                change(&candidate)
+                if candidate.behind(prefix).cameBack(as: recovered) { return candidate.behind(prefix) }
             }
         }
-        return false
+        return nil
     }
 }

@@ -96,6 +96,11 @@ final class SimulatedProcess {
     /// The journal waits for space.
     var isDiskFull = false
 
+    /// Its disk is the journal's; each has it in turn.
+    var snapshots: SnapshotStore<SimulatedDisk>
+    var snapshotWork = SnapshotWork()
+    var lastBase: LogBase
+
     // Callers, by ticket, rising.
     var callers: [Caller] = []
     var goneCallers: [Ticket] = []
@@ -113,10 +118,16 @@ final class SimulatedProcess {
     var servedTerm = Term.zero
     var steps: UInt64 = 0
 
-    init(life: Life, member: Member, journal: Journal<SimulatedDisk>) {
+    init(life: Life, member: Member, journal: Journal<SimulatedDisk>, snapshots: SnapshotStore<SimulatedDisk>) {
         self.life = life
         self.member = member
         self.journal = journal
+        self.snapshots = snapshots
+        lastBase = member.raft.logBase
+        lastTerm = member.raft.term
+        lastCommit = member.raft.commitIndex
+        lastApplied = member.state.appliedIndex
+        nextDeadline = member.nextDeadline
     }
 
     func takeInput() -> Input? {

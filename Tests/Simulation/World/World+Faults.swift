@@ -246,13 +246,11 @@ extension World {
         disk.faults = SimulatedDisk.Faults()
         guard let place = disk.corruptSomewhere() else { return }
         coverage.note(.damagedDisks)
-        let recovered: Recovered
-        do throws(JournalRefusal) { recovered = try Journal.open(on: &disk, layout: layout).recovered } catch {
+        let opened: OpenedDisk
+        do throws(DiskRefusal) { opened = try open(&disk) } catch {
             return lose(machine, because: "a bit turned at \(place): \(error)")
         }
-        try checks.journalRecovery.recoveredDamaged(machine.id, recovered, newest: machine.known.written.ballot) {
-            checks.logMatching.isKnown($0, at: $1)
-        }
+        try recoveredDamaged(machine, opened)
     }
 
     /// The whole disk is as it was a while ago. No member can see that by itself: all that it reads is whole and was true once. Who does this
@@ -262,15 +260,15 @@ extension World {
         machine.keptDisk = nil
         try die(machine, losingPower: true)
         coverage.note(.rolledBackDisks)
-        let recovered: Recovered
-        do throws(JournalRefusal) { recovered = try Journal.open(on: &disk, layout: layout).recovered } catch {
+        let opened: OpenedDisk
+        do throws(DiskRefusal) { opened = try open(&disk) } catch {
             throw Broken("JournalRecovery", [machine.id], "what its disk held a while ago is refused: \(error)")
         }
-        try checks.journalRecovery.recoveredDamaged(machine.id, recovered, newest: machine.known.written.ballot) {
-            checks.logMatching.isKnown($0, at: $1)
-        }
+        try recoveredDamaged(machine, opened)
+        let recovered = opened.recovered
         var known = machine.known
-        if (try? checks.journalRecovery.recovered(machine.id, recovered, known: &known)) == nil {
+        let isAsItWas: Void? = try? checks.journalRecovery.recovered(machine.id, recovered, known: &known) { history.prefix(through: $0) }
+        if isAsItWas == nil {
             lose(machine, because: "its disk was turned back to term \(recovered.ballot.term), \(recovered.entries.count) entries")
         }
     }

@@ -76,6 +76,8 @@ extension World {
         if let process = machine.process {
             process.journal.disk.faults = SimulatedDisk.Faults()
             agenda.plan(.resume(machine.place, life: process.life.number), at: now)
+            agenda.plan(.snapshotEncoded(machine.place, life: process.life.number), at: now + .milliseconds(5))
+            agenda.plan(.snapshotPart(machine.place, life: process.life.number), at: now + .milliseconds(5))
             if !process.flushing.isEmpty { agenda.plan(.flushed(machine.place, life: process.life.number), at: now + .milliseconds(5)) }
         } else {
             machine.isRestartPlanned = true

@@ -16,6 +16,7 @@ struct Invariants {
     var committedStays = CommittedStays()
     var stateMachineSafety = StateMachineSafety()
     var imageFidelity = ImageFidelity()
+    var snapshotSafety = SnapshotSafety()
     var durability = Durability()
     var exactlyOnce = ExactlyOnce()
     var monotoneCounters = MonotoneCounters()
@@ -93,6 +94,7 @@ extension World {
         observeHeard(machine, process, event, moment, readAt: readAt)
         try observeEffects(machine, process, event, effects, readAt: readAt)
 
+        try observeLog(machine, process)
         let isLeader = role == .leader
         let isElected = isLeader && !(process.wasLeader && process.lastTerm == term)
         if isElected {
@@ -247,7 +249,17 @@ extension World {
         if let ballot = write.ballot, ballot.vote == machine.id, ballot.term > machine.known.written.ballot.term {
             try checks.consentBeforeTerm.begins(process.life, ballot.term, quorum: configuration.quorum)
         }
-        machine.known.write(write, id)
+        if let base = write.base {
+            coverage.note(.snapshotsInstalled)
+            trace.say(now, "\(process.life) begins anew behind \(base.place)")
+            try checks.snapshotSafety.beginsAnew(machine.id, behind: base.place, durable: machine.known.snapshot)
+            try checks.snapshotSafety.stands(
+                machine.id, behind: base.place, base.configuration, committed: history.mark(at: base.index), inForce: configuration)
+        }
+        if let index = write.forgetThrough {
+            try checks.snapshotSafety.forgets(machine.id, through: index, durable: machine.known.snapshot)
+        }
+        machine.known.write(write, id, prefix: write.base.map { history.prefix(through: $0.index) } ?? [])
         for entry in write.entries {
             try checks.noSecretInTheClear.leaves(machine.id, entry.payload, as: "entry \(entry.index) of its journal")
             guard let mark = machine.known.written.mark(at: entry.index), mark.term == entry.term else {

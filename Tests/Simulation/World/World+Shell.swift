@@ -170,8 +170,10 @@ extension World {
             }
             if record.action == "clock-off" { coverage.note(.leadersOffTheCalendar) }
             trace.say(now, "\(process.life) logs \(record.action) \(record.fields.map { "\($0.key)=\($0.value)" }.joined(separator: " "))")
-        case .takeSnapshot, .fetchSnapshot:
-            throw Broken("CoreInvariant", [machine.id], "it wants a snapshot, and was not told to take any")
+        case .takeSnapshot(let base, let state):
+            try takeSnapshot(base, state, machine, process)
+        case .fetchSnapshot(let place, let source):
+            try fetchSnapshot(place, from: source, machine, process)
         case .stop(let reason):
             trace.say(now, "\(process.life) stops: \(reason)")
             if case .invariantBroken(let what) = reason { throw Broken("CoreInvariant", [machine.id], what) }
@@ -366,6 +368,7 @@ extension World {
         trace.say(now, "\(process.life) dies\(losingPower ? " with its machine" : "") as \(raft.role) of term \(raft.term)")
         trace.mix(losingPower ? 0xdead : 0xdea1)
         machine.process = nil
+        if process.snapshotWork.fetch != nil || machine.known.beginsAnew { coverage.note(.installsInterrupted) }
         picture?.becomes(machine.place, nil, at: now)
         picture?.holds(machine.place, term: raft.term, to: nil, at: now)
         picture?.notes(machine.place, at: now, losingPower ? "the power fails" : "the process dies")
@@ -402,15 +405,13 @@ extension World {
         var disk = machine.disk
         disk.faults = SimulatedDisk.Faults()
         guard let damage = disk.corruptSomewhere() else { return }
-        let recovered: Recovered
-        do throws(JournalRefusal) { recovered = try Journal.open(on: &disk, layout: layout).recovered } catch {
+        let opened: OpenedDisk
+        do throws(DiskRefusal) { opened = try open(&disk) } catch {
             coverage.note(.damagedJournalsRefused)
             return
         }
         trace.say(now, "\(machine.life) would not notice a bit turned at \(damage)")
-        try checks.journalRecovery.recoveredDamaged(machine.id, recovered, newest: machine.known.written.ballot) {
-            checks.logMatching.isKnown($0, at: $1)
-        }
+        try recoveredDamaged(machine, opened)
     }
 
     /// A supervisor is quick, a machine is slow, a person is slower.
@@ -427,11 +428,11 @@ extension World {
         machine.isRestartPlanned = false
         guard machine.process == nil, !machine.isLost, machine.standing != .dead else { return }
         machine.lives += 1
-        let opened: (journal: Journal<SimulatedDisk>, genesis: Genesis, recovered: Recovered)
-        do throws(JournalRefusal) {
-            opened = try Journal.open(on: &machine.disk, layout: layout)
+        let opened: OpenedDisk
+        do throws(DiskRefusal) {
+            opened = try open(&machine.disk)
         } catch {
-            if case .disk = error {
+            if error.isPassing {
                 // The disk fails now; a supervisor tries again. What recovery did to it until then may be lost as well.
                 trace.say(now, "\(machine.life) cannot open its journal: \(error)")
                 if machine.disk.faults.operationsUntilPowerFails == 0 { machine.disk.crash() }
@@ -439,10 +440,16 @@ extension World {
                 agenda.plan(.restart(machine.place), at: now + .milliseconds(20) + drawDownTime(machine))
                 return
             }
-            try checks.journalRecovery.refused(machine.id, error)
+            try checks.journalRecovery.refused(machine.id, "\(error)")
             return
         }
-        try checks.journalRecovery.recovered(machine.id, opened.recovered, known: &machine.known)
+        try checks.journalRecovery.recovered(machine.id, opened.recovered, known: &machine.known) { history.prefix(through: $0) }
+        var snapshot: DispatcherState?
+        if let newest = opened.snapshot {
+            coverage.note(.startsFromSnapshots)
+            snapshot = try restored(newest, machine)
+        }
+        if opened.recovered.base != nil { coverage.note(.journalsCut) }
         try checks.monotoneCounters.begins(machine.life, term: opened.recovered.ballot.term)
         try probeDamage(machine)
         let state: GenesisState
@@ -451,19 +458,19 @@ extension World {
         }
         changeRelease(of: machine)
         let settings = MemberSettings(
-            id: machine.id, version: "simulated", timing: timing, knows: machine.knows, session: shellGenerator.next())
+            id: machine.id, version: "simulated", timing: timing, knows: machine.knows, session: shellGenerator.next(),
+            snapshots: snapshotPlan.policy)
         let member = Member(
-            genesis: state, configuration: opened.genesis.configuration, recovered: opened.recovered, settings: settings,
-            seed: shellGenerator.next(), now: machine.clock.moment(at: now))
-        let process = SimulatedProcess(life: machine.life, member: member, journal: opened.journal)
-        process.lastTerm = opened.recovered.ballot.term
-        process.nextDeadline = member.nextDeadline
+            genesis: state, configuration: opened.genesis.configuration, recovered: opened.recovered, snapshot: snapshot,
+            settings: settings, seed: shellGenerator.next(), now: machine.clock.moment(at: now))
+        let process = SimulatedProcess(life: machine.life, member: member, journal: opened.journal, snapshots: opened.snapshots)
         machine.process = process
         picture?.becomes(machine.place, "follower t\(opened.recovered.ballot.term)", at: now)
         machine.pausedUntil = now
         trace.say(
             now,
-            "\(machine.life) begins with \(opened.recovered.ballot), \(opened.recovered.entries.count) entries, rate \(machine.clock.rate)")
+            "\(machine.life) begins with \(opened.recovered.ballot), \(opened.recovered.entries.count) entries behind \(opened.recovered.base?.index ?? .zero), rate \(machine.clock.rate)"
+        )
         if machine.lives > 1, now.since(machine.diedAt) < timing.promise { coverage.note(.fastRestarts) }
         if checks.promiseKept.binds(machine.id, at: now) { coverage.note(.promisesAcrossRestarts) }
         if machine.losesPowerAfterRestart {

@@ -29,6 +29,8 @@ package final class World {
         case reply(call: Int, SimulatedClients.Answer)
         case callTimesOut(Int)
         case callArrives(Int, life: Int, AgentCall)
+        case snapshotEncoded(Int, life: Int)
+        case snapshotPart(Int, life: Int)
         case probe
         case fault
         case faultEnds(FaultEnd)
@@ -42,6 +44,8 @@ package final class World {
 
     package let seed: UInt64
     package let plan: FaultPlan
+    let snapshotPlan: SnapshotPlan
+    var snapshotGenerator: SeededGenerator
     package internal(set) var now = TrueTime.zero
     package internal(set) var coverage = Coverage()
     package internal(set) var trace: Trace
@@ -89,6 +93,8 @@ package final class World {
         plan.safetyPhase = safetyPhase ?? plan.safetyPhase
         limits.restrict(&plan)
         self.plan = plan
+        snapshotGenerator = SeededGenerator(seed: mixed(seed, 0x5a95))
+        snapshotPlan = SnapshotPlan(using: &snapshotGenerator)
         trace = Trace(recording: recording || follow != nil, follow: follow)
         let genesis = SimulatedCluster.genesis(members: plan.members, using: &planGenerator)
         self.genesis = genesis
@@ -211,6 +217,10 @@ package final class World {
             try timeOut(call)
         case .callArrives(let place, let life, let call):
             try callArrives(place, life, call)
+        case .snapshotEncoded(let place, let life):
+            try snapshotEncoded(members[place], life)
+        case .snapshotPart(let place, let life):
+            try fetchPart(members[place], life)
         case .probe:
             try probe()
         case .fault:
