@@ -80,6 +80,7 @@ extension LeaseRaft {
         fingerprint.add(deadline: campaignAt, at: now)
         fingerprint.add(min(failedCampaigns, 4))
         fingerprint.add(deadline: diskFullUntil, at: now)
+        fingerprint.add(deadline: fetchNotBefore, at: now)
         addState(at: now, to: &fingerprint)
     }
 

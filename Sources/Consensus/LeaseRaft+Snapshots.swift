@@ -21,6 +21,8 @@ package struct RetentionLimit: Hashable, Sendable {
 extension LeaseRaft {
     /// The log is kept for a follower that answered within so long.
     static let reachedSpan = TimeSpan.seconds(10)
+    /// Offers come every `Timing.retransmit`; one that cannot be taken up is not tried as often.
+    static let fetchPause = TimeSpan.seconds(1)
 
     // MARK: Everybody
 
@@ -88,9 +90,11 @@ extension LeaseRaft {
         answerOffer(promise.newestHeartbeat.number, from: leader, into: &effects)
     }
 
-    /// The shell could not get it; the next offer begins anew.
-    package mutating func snapshotNotFetched(_ place: SnapshotPlace) {
-        if fetching == place { fetching = nil }
+    /// The shell could not get it; after a while an offer begins anew.
+    package mutating func snapshotNotFetched(_ place: SnapshotPlace, at now: Instant) {
+        guard fetching == place else { return }
+        fetching = nil
+        fetchNotBefore = now + LeaseRaft.fetchPause
     }
 
     /// Forgets entries up to `index`, as far as a durable snapshot stands behind them and, on a leader, nobody is about to need them.
@@ -139,7 +143,7 @@ extension LeaseRaft {
         if index > commitIndex {
             if log.term(at: index) == offeredTerm {
                 advanceCommit(to: index, at: now, into: &effects)
-            } else if fetching == nil {
+            } else if fetching == nil, now >= fetchNotBefore {
                 fetching = offer.place
                 // Whoever starts from the snapshot must know its term.
                 effects.append(.fetchSnapshot(offer.place, from: from, gate: writes.gate(termWrite)))

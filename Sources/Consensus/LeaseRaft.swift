@@ -31,6 +31,8 @@ package struct LeaseRaft: Sendable {
     package internal(set) var snapshot: SnapshotPlace?
     /// What this member was offered and is getting.
     var fetching: SnapshotPlace?
+    /// No other fetch before this instant: the last one failed.
+    var fetchNotBefore = Instant.zero
     var writes: Writes
     var promise: Promise
     /// The newest instant at which this member, as follower, handled a heartbeat, or had made one, as leader, that a quorum answered.

@@ -12,7 +12,8 @@ import Wire
 
 @Suite("Snapshots of a member")
 struct SnapshotTests {
-    private static let policy = SnapshotPolicy(entries: 10, bytes: 1 << 20, margin: 3, keptForOthers: RetentionLimit(entries: 100, bytes: 1 << 20))
+    private static let policy = SnapshotPolicy(
+        entries: 10, bytes: 1 << 20, margin: 3, keptForOthers: RetentionLimit(entries: 100, bytes: 1 << 20))
 
     private func issue(_ count: Int, _ cluster: SmallCluster, at member: Int, from first: UInt64 = 1) {
         for number in first..<(first + UInt64(count)) {
@@ -39,7 +40,10 @@ struct SnapshotTests {
 
     @Test("are taken after so many bytes as well")
     func takenByBytes() {
-        let cluster = SmallCluster(1, snapshots: SnapshotPolicy(entries: 1_000_000, bytes: 400, margin: 3, keptForOthers: RetentionLimit(entries: 100, bytes: 1 << 20)))
+        let cluster = SmallCluster(
+            1,
+            snapshots: SnapshotPolicy(
+                entries: 1_000_000, bytes: 400, margin: 3, keptForOthers: RetentionLimit(entries: 100, bytes: 1 << 20)))
         let (leader, _) = cluster.elect()
         issue(8, cluster, at: leader)
         #expect(cluster.snapshots[leader] != nil)

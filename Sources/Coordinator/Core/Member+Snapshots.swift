@@ -73,15 +73,15 @@ extension Member {
         _ base: LogBase, _ fetched: DispatcherState, at now: Moment, consensus: inout [ConsensusEffect], into effects: inout [Effect]
     ) {
         guard fetched.appliedIndex == base.index else {
-            return snapshotNotFetched(base.place, because: "it holds the state at \(fetched.appliedIndex)", into: &effects)
+            return snapshotNotFetched(base.place, because: "it holds the state at \(fetched.appliedIndex)", at: now, into: &effects)
         }
         if raft.snapshotIsDurable(base, at: now.instant, into: &consensus) { install(fetched, into: &effects) }
         // Where the log leads to the same place, its entries are applied as they would have been.
         if raft.snapshot == base.place { cutLog(behind: base.place, at: now, consensus: &consensus) }
     }
 
-    mutating func snapshotNotFetched(_ place: SnapshotPlace, because reason: String, into effects: inout [Effect]) {
-        raft.snapshotNotFetched(place)
+    mutating func snapshotNotFetched(_ place: SnapshotPlace, because reason: String, at now: Moment, into effects: inout [Effect]) {
+        raft.snapshotNotFetched(place, at: now.instant)
         effects.append(Effect(.log(LogRecord(.warning, "snapshot-fetch-fail", [("INDEX", "\(place.index)"), ("ERROR", reason)]))))
     }
 

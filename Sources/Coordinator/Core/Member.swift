@@ -136,7 +136,7 @@ package struct Member: Sendable {
         case .snapshotFetched(let base, let fetched):
             snapshotFetched(base, fetched, at: now, consensus: &consensus, into: &effects)
         case .snapshotNotFetched(let place, let reason):
-            snapshotNotFetched(place, because: reason, into: &effects)
+            snapshotNotFetched(place, because: reason, at: now, into: &effects)
         }
         raft.tick(at: now.instant, into: &consensus)
         settle(&consensus, at: now, into: &effects)

@@ -77,8 +77,10 @@ package enum MemberProcess {
             logger.log(.warning, LogLine("config-warn", ("KEY", directory.clusterKey), ("MSG", message)))
         }
         try directory.checkAccess()
-        let (journal, genesis, recovered) = try openJournal(directory)
+        let (snapshots, newest) = try openSnapshots(directory)
+        let (journal, genesis, recovered) = try openJournal(directory, behind: newest?.base)
         let state = try genesisState(genesis, directory)
+        let restored = try newest.map { try restore($0, state, directory) }
         let vault = KeyVault(genesis: state, key: secrets.clusterKey)
         do {
             try vault.check()
@@ -104,16 +106,18 @@ package enum MemberProcess {
         let clock: @Sendable () -> Moment = { BootClock.moment() }
         var settings = MemberSettings(id: genesis.member, version: version, session: try SystemRandom.number())
         settings.agentDays = Int64(configuration.agentCertificateDays)
+        settings.snapshots = configuration.snapshotEntries.map { SnapshotPolicy(entries: $0) }
         if let held = configuration.heldVersion { settings.knows = min(settings.knows, held) }
         if let problem = settings.timing.problem() { throw StartRefusal(problem, isPermanent: true) }
         let runner = MemberRunner(
             Member(
-                genesis: state, configuration: genesis.configuration, recovered: recovered, settings: settings,
-                seed: try SystemRandom.number(), now: clock()),
+                genesis: state, configuration: genesis.configuration, recovered: recovered, snapshot: restored,
+                settings: settings, seed: try SystemRandom.number(), now: clock()),
             id: genesis.member, loop: loop, vault: vault, now: clock)
         let runs = RunRecords(directory: configuration.runsDirectory, log: { logger.log($0) }, now: wallClockSeconds)
         let running = try RunningMember(
-            configuration: configuration, runner: runner, journal: journal, group: group, lock: lock, logger: logger, runs: runs,
+            configuration: configuration, runner: runner, journal: journal, snapshots: snapshots, genesis: state, group: group, lock: lock,
+            logger: logger, runs: runs,
             links: links(configuration, genesis, state, secrets, runner, runs, logger),
             surroundings: Surroundings(
                 directory: directory, certificate: secrets.certificate, projection: configuration.projectionSettings, vault: vault,
@@ -129,7 +133,7 @@ package enum MemberProcess {
             .info,
             LogLine(
                 "start", ("MEMBER", genesis.member), ("CLUSTER", state.cluster), ("VERSION", version),
-                ("ENTRIES", recovered.entries.count), ("TERM", recovered.ballot.term)))
+                ("ENTRIES", recovered.entries.count), ("SNAPSHOT", recovered.snapshot?.index ?? .zero), ("TERM", recovered.ballot.term)))
         return running
     }
 
@@ -141,8 +145,35 @@ package enum MemberProcess {
             isPermanent: true)
     }
 
+    private static func openSnapshots(_ directory: StateDirectory) throws -> (store: SnapshotStore<FileDisk>, newest: Snapshot?) {
+        let disk: FileDisk
+        do throws(DiskFailure) {
+            disk = try FileDisk(directory: directory.journal)
+        } catch {
+            throw StartRefusal("cannot read \(directory.journal): \(error)", isPermanent: false)
+        }
+        do throws(SnapshotRefusal) {
+            return try SnapshotStore.open(on: disk)
+        } catch {
+            switch error {
+            case .unusable: throw StartRefusal("\(directory.journal)/\(error)", isPermanent: true)
+            case .disk: throw StartRefusal("\(directory.journal): \(error)", isPermanent: false)
+            }
+        }
+    }
+
+    private static func restore(_ snapshot: Snapshot, _ genesis: GenesisState, _ directory: StateDirectory) throws -> DispatcherState {
+        do {
+            return try SnapshotThread<FileDisk>.state(in: snapshot, genesis: genesis)
+        } catch {
+            throw StartRefusal(
+                "\(directory.journal)/\(SnapshotStore<FileDisk>.fileName(snapshot.place)) holds no state of this cluster: \(error)",
+                isPermanent: true)
+        }
+    }
+
     private static func openJournal(
-        _ directory: StateDirectory
+        _ directory: StateDirectory, behind snapshot: LogBase?
     ) throws -> (journal: Journal<FileDisk>, genesis: Genesis, recovered: Recovered) {
         let disk: FileDisk
         do throws(DiskFailure) {
@@ -151,7 +182,7 @@ package enum MemberProcess {
             throw StartRefusal("cannot read \(directory.journal): \(error)", isPermanent: false)
         }
         do throws(JournalRefusal) {
-            return try Journal.open(on: disk)
+            return try Journal.open(on: disk, behind: snapshot)
         } catch {
             switch error {
             case .missing: throw neverInitialised(directory)
@@ -203,10 +234,18 @@ package enum MemberProcess {
     }
 }
 
+/// Until snapshots travel over the bulk connections: the member says in its log, once a second, that it was offered one.
+struct NotFetched: SnapshotFetching {
+    func bytes(of place: SnapshotPlace, from member: MemberID) async throws -> [UInt8]? {
+        throw StartRefusal("this build cannot fetch snapshots from other members", isPermanent: true)
+    }
+}
+
 /// A member whose parts run.
 final class RunningMember: Sendable {
     let runner: MemberRunner
     private let journal: JournalThread<FileDisk>
+    private let snapshots: SnapshotThread<FileDisk>
     private let signer: Signer
     private let links: PeerLinks
     private let bulkLinks: BulkLinks
@@ -229,7 +268,8 @@ final class RunningMember: Sendable {
     var isolationLimit: IsolationLimit? { ports.withLock { $0?.isolationLimit } }
 
     init(
-        configuration: ServeConfiguration, runner: MemberRunner, journal: Journal<FileDisk>, group: MultiThreadedEventLoopGroup,
+        configuration: ServeConfiguration, runner: MemberRunner, journal: Journal<FileDisk>,
+        snapshots: consuming sending SnapshotStore<FileDisk>, genesis: GenesisState, group: MultiThreadedEventLoopGroup,
         lock: DirectoryLock, logger: Logger, runs: RunRecords, links: PeerLinks, surroundings: Surroundings,
         now: @escaping @Sendable () -> Instant
     ) {
@@ -243,6 +283,7 @@ final class RunningMember: Sendable {
         self.links = links
         self.runs = runs
         bulkLinks = links.bulkLinks(on: portGroup.next())
+        self.snapshots = SnapshotThread(snapshots, genesis: genesis, fetcher: NotFetched())
         signer = Signer(vault: runner.vault)
         self.journal = JournalThread(journal) { report in
             switch report {
@@ -270,7 +311,7 @@ final class RunningMember: Sendable {
             with: MemberRunner.Hands(
                 journal: journal, peers: links, signer: signer,
                 agents: AgentCalls(caller: opened.agents, dispatcher: state.dispatcherID),
-                project: { [surroundings] in surroundings.project($0) }, log: { logger.log($0) },
+                project: { [surroundings] in surroundings.project($0) }, log: { logger.log($0) }, snapshots: snapshots,
                 stop: { reason in
                     // Nothing may leave any more: not even in good order.
                     logger.log(.critical, LogLine("stop", ("REASON", reason.text)))
@@ -340,6 +381,7 @@ final class RunningMember: Sendable {
         await links.close()
         await runs.close()
         do {
+            try await snapshots.close()
             try await journal.close()
             try await surroundings.close()
             try await signer.close()

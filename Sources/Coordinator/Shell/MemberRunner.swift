@@ -27,25 +27,6 @@ package protocol AgentCalling: Sendable {
     func call(_ call: AgentCall, done: @escaping @Sendable (AgentTaskAnswer) -> Void)
 }
 
-/// Where the runner hands snapshots to be taken and fetched. Called on the peer loop; `done` is called once, on any thread.
-package protocol SnapshotKeeping: Sendable {
-    /// Done with `.snapshotSaved` or `.snapshotNotSaved`.
-    func take(_ base: LogBase, _ state: DispatcherState, done: @escaping @Sendable (Event) -> Void)
-    /// Done with `.snapshotFetched` or `.snapshotNotFetched`.
-    func fetch(_ place: SnapshotPlace, from member: MemberID, done: @escaping @Sendable (Event) -> Void)
-}
-
-/// For a member that keeps its whole log.
-package struct NoSnapshots: SnapshotKeeping {
-    package init() {}
-    package func take(_ base: LogBase, _ state: DispatcherState, done: @escaping @Sendable (Event) -> Void) {
-        done(.snapshotNotSaved(.tooLarge("this member keeps no snapshots")))
-    }
-    package func fetch(_ place: SnapshotPlace, from member: MemberID, done: @escaping @Sendable (Event) -> Void) {
-        done(.snapshotNotFetched(place, reason: "this member keeps no snapshots"))
-    }
-}
-
 package final class MemberRunner: Sendable {
     /// What is made real by others.
     package struct Hands: Sendable {
@@ -62,7 +43,7 @@ package final class MemberRunner: Sendable {
         package init(
             journal: any JournalWriting, peers: any PeerSending, signer: any Signing, agents: any AgentCalling,
             project: @escaping @Sendable (ProjectionChange) -> Void = { _ in }, log: @escaping @Sendable (LogRecord) -> Void,
-            snapshots: any SnapshotKeeping = NoSnapshots(),
+            snapshots: any SnapshotKeeping,
             stop: @escaping @Sendable (StopReason) -> Void
         ) {
             self.journal = journal

@@ -62,6 +62,7 @@ package struct ReloadPlan: Hashable, Sendable {
         fixed("dispatcher_id", "dispatcherID") { $0.dispatcherID ?? "" },
         fixed("cert_days", "agentCertificateDays") { "\($0.agentCertificateDays)" },
         fixed("hold_version", "heldVersion") { $0.heldVersion.map { "\($0)" } ?? "" },
+        fixed("snapshot_entries", "snapshotEntries") { "\($0.snapshotEntries ?? 0)" },
         fixed("api_cert", "apiCertificate") { $0.apiCertificate ?? "" },
         fixed("api_key", "apiKey") { $0.apiKey ?? "" },
         fixed("api_max_children", "apiRequests") { "\($0.apiRequests)" },

@@ -3,6 +3,7 @@
 // What `ced serve` is told: the configuration file in ctrl-exec's grammar (protocol page, 14.1), and flags, which win over it.
 // An unknown key is an error that names the nearest known one; a value that cannot be used is an error that names its place.
 
+import CoordinatorCore
 import CtrlExec
 import DispatcherState
 import Logging
@@ -32,6 +33,8 @@ package struct ServeConfiguration: Hashable, Sendable {
     /// The version of the state machine beyond which this member does not let the cluster go, so that the release that knows no more can be
     /// put back; nil: the newest that this release knows.
     package var heldVersion: MachineVersion?
+    /// A snapshot is taken, and the log cut behind it, after so many entries, 10 to 200000; nil (`0` in the file): never.
+    package var snapshotEntries: UInt64? = SnapshotPolicy.standard.entries
     /// Whether ctrl-exec's files are kept (architecture, rule 6); nil: nothing is said about it.
     package var projection: Bool?
     package var projectionConfigurationDirectory: String?
@@ -87,6 +90,7 @@ package struct ServeConfiguration: Hashable, Sendable {
         "api_listen", "cluster_directory", "control_socket", "dial_from", "hold_version", "isolation_limit", "log_level",
         "operations_listen", "pairing", "pairing_listen",
         "peer_listen", "project_keys", "projection", "projection_config_directory", "projection_data_directory", "runs_directory",
+        "snapshot_entries",
     ]
 
     /// - Parameters:
@@ -150,6 +154,7 @@ package struct ServeConfiguration: Hashable, Sendable {
         agentCertificateDays = file.whole("cert_days", 1...3650) ?? agentCertificateDays
         dispatcherID = file.text("dispatcher_id")
         heldVersion = file.whole("hold_version", 1...Int(MachineVersion.newest.number)).map { MachineVersion(UInt32($0)) }
+        if let entries = file.value("snapshot_entries", Self.snapshotEntries) { snapshotEntries = entries == 0 ? nil : entries }
         projection = file.value("projection", Self.oneOf("on", "off")).map { $0 == "on" } ?? projection
         projectionConfigurationDirectory = file.value("projection_config_directory", Self.absolute) ?? projectionConfigurationDirectory
         projectionDataDirectory = file.value("projection_data_directory", Self.absolute) ?? projectionDataDirectory
@@ -266,6 +271,13 @@ package struct ServeConfiguration: Hashable, Sendable {
             throw place.error("must be a number with s, m, h or d, such as 1h, at most 30d, not '\(value)'")
         }
         return UInt64(seconds)
+    }
+
+    private static func snapshotEntries(_ value: String, at place: Place) throws(ConfigurationError) -> UInt64 {
+        guard let entries = UInt64(value), entries == 0 || (10...200_000).contains(entries) else {
+            throw place.error("must be 10 to 200000, or 0 for a member that never takes a snapshot, not '\(value)'")
+        }
+        return entries
     }
 
     /// The kernel keeps a socket's path in 108 bytes, the last of which is zero.

@@ -139,7 +139,9 @@ struct MemberRunnerTests {
         let runner = MemberRunner(member, id: id, loop: group.next(), vault: vault, now: clock)
         runner.start(
             with: MemberRunner.Hands(
-                journal: journal, peers: NoPeers(), signer: Signer(vault: vault), agents: NoAgents(), log: { _ in }, stop: stop))
+                journal: journal, peers: NoPeers(), signer: Signer(vault: vault), agents: NoAgents(), log: { _ in },
+                snapshots: NoSnapshots(),
+                stop: stop))
         return (runner, group)
     }
 }
@@ -148,6 +150,16 @@ struct MemberRunnerTests {
 private struct NoAgents: AgentCalling {
     func call(_ call: AgentCall, done: @escaping @Sendable (AgentTaskAnswer) -> Void) {
         done(AgentTaskAnswer(.unreachable("there are no agents here")))
+    }
+}
+
+/// No member here applies enough for a snapshot, or is offered one.
+private struct NoSnapshots: SnapshotKeeping {
+    func take(_ base: LogBase, _ state: DispatcherState, done: @escaping @Sendable (Event) -> Void) {
+        Issue.record("a snapshot is to be taken behind \(base.place)")
+    }
+    func fetch(_ place: SnapshotPlace, from member: MemberID, done: @escaping @Sendable (Event) -> Void) {
+        Issue.record("the snapshot behind \(place) is to be fetched")
     }
 }
 

@@ -66,6 +66,9 @@ struct ServeConfigurationTests {
         #expect(configuration.runsDirectory == "/srv/ced/runs")
         #expect(ServeConfiguration().runsDirectory == "/var/lib/ctrl-exec/runs")
         #expect(try read("runs_directory = /srv/runs").runsDirectory == "/srv/runs")
+        #expect(ServeConfiguration().snapshotEntries == 20_000)
+        #expect(try read("snapshot_entries = 500").snapshotEntries == 500)
+        #expect(try read("snapshot_entries = 0").snapshotEntries == nil)
         #expect(try !read("api_auth_default = deny\nauth_deny_generic = no").allowsApiWithoutHook)
         var flags = ServeConfiguration.Flags()
         flags.directory = "state"
@@ -98,6 +101,7 @@ struct ServeConfigurationTests {
             ("api_key = /x", "ced.conf:1: 'api_key' needs 'api_cert' beside it"),
             ("auth_hook_timeout = 0", "ced.conf:1: 'auth_hook_timeout' must be a number from 1 to 3600, not '0'"),
             ("log_level = loud", "ced.conf:1: 'log_level' must be one of trace, debug, info, notice, warning, error, critical, not 'loud'"),
+            ("snapshot_entries = 9", "ced.conf:1: 'snapshot_entries' must be 10 to 200000, or 0 for a member that never takes a snapshot"),
             ("max_parallel = 0", "ced.conf:1: 'max_parallel' must be a number from 1 to 500, not '0'"),
         ])
     func mistakes(text: String, message: String) {
