@@ -23,7 +23,7 @@ let stamp: [CSetting] = {
 /// Plays and their traces, which the tests beside them read.
 let scenarios = [
     "crash-between-reserve-and-record", "delayed-timeout-now", "deposed-leader", "disruptive-server", "figure-8", "one-way-partition",
-    "restarted-voter", "rotation-with-dying-leaders", "two-disks-lost",
+    "restarted-voter", "rotation-with-dying-leaders", "snapshot-install-interrupted", "two-disks-lost",
 ].flatMap { ["\($0).txt", "\($0).golden"] }
 /// The simulator runs one thing after the other, so that checks of exclusive access find nothing; and it loads nothing at its start.
 let simulatorSettings: [SwiftSetting] =

@@ -3,6 +3,7 @@
 // A play: a text of one command a line, and the trace that it leaves.
 //
 //     members a b c              who there is (first; three by default)
+//     snapshots 4                a snapshot after so many entries, and no log before it (second; none by default)
 //     elect a                    only a's timers run, until it leads under a lease and the others that hear it know
 //     campaign a                 the same, until it is elected at all
 //     run 300                    so many milliseconds pass
@@ -11,7 +12,8 @@
 //     isolate a | heal
 //     still a | moving a         a's timers are not looked at; they are again
 //     hold KIND | release KIND | drop KIND    messages of a kind: heartbeat, append-answer, timeout-now, vote-request …
-//     hold writes a | hold signatures | hold calls, and release
+//     hold writes a | hold signatures | hold calls | hold fetches, and release
+//     save a                     what a fetches comes onto its disk, and nobody tells a
 //     lose answers               calls that wait reach their agents, and the answers are lost
 //     ask NAME a WHAT            under this request id: issue ANN, open-pairing, begin-rotation, transfer b
 //     read NAME a CONSISTENCY
@@ -20,7 +22,8 @@
 //     expect CONDITION
 //
 // Conditions: `leader a`, `no leader`, `term a 2`, `follower a`, `candidate a`, `log a 3` (entries), `reply NAME words …`, `no reply NAME`, `caught-up` (all
-// who run have applied the same), `waiting signatures`, `waiting calls`, `rotation making|prepared|none`, `identities PHASE …`,
+// who run have applied the same), `snapshot a 6` (the newest on disk), `base a 6` (where the log begins), `waiting signatures`, `waiting calls`,
+// `waiting fetches`, `rotation making|prepared|none`, `identities PHASE …`,
 // `trusted NAME` (every member presents what this agent trusts), `down a`.
 
 import Consensus
@@ -40,17 +43,23 @@ struct Play {
         if lines.last == "" { lines.removeLast() }
         var count = 3
         var stage: Stage?
+        var snapshotEntries: UInt64?
         var header: [String] = []
         for (number, line) in lines.enumerated() {
             let words = line.split(separator: " ").map(String.init)
             guard let first = words.first, !first.hasPrefix("#") else { continue }
             if first == "members" {
                 count = words.count - 1
-                header = ["> \(line)"]
+                header.append("> \(line)")
+                continue
+            }
+            if first == "snapshots" {
+                snapshotEntries = words.last.flatMap { UInt64($0) }
+                header.append("> \(line)")
                 continue
             }
             do {
-                let current = try stage ?? Stage(members: count)
+                let current = try stage ?? Stage(members: count, snapshotEntries: snapshotEntries)
                 stage = current
                 current.show(command: line)
                 var command = PlayCommand(words: words, stage: current)
@@ -127,6 +136,7 @@ struct PlayCommand {
         case "kill": try stage.end(try member(), losingPower: false)
         case "power-cut": try stage.end(try member(), losingPower: true)
         case "restart": try stage.begin(try member())
+        case "save": try stage.saveFetched(try member())
         case "lose-disk": try stage.loseDisk(try member())
         case let other: throw StageProblem("unknown command \(other)")
         }
@@ -149,6 +159,7 @@ struct PlayCommand {
         case "writes": stage.machines[try member()].holdsWrites = true
         case "signatures": stage.holdsSignatures = true
         case "calls": stage.holdsCalls = true
+        case "fetches": stage.holdsFetches = true
         default: stage.heldKinds.append(what)
         }
     }
@@ -161,6 +172,9 @@ struct PlayCommand {
             try stage.settle()
         case "calls":
             stage.holdsCalls = false
+            try stage.settle()
+        case "fetches":
+            stage.holdsFetches = false
             try stage.settle()
         default: try stage.release(what)
         }
@@ -232,7 +246,19 @@ struct PlayCommand {
         case "no": return try absence()
         case "waiting":
             let what = try word()
-            return { what == "calls" ? stage.hasWaitingCalls : stage.hasWaitingJobs }
+            return {
+                switch what {
+                case "calls": stage.hasWaitingCalls
+                case "fetches": stage.hasWaitingFetches
+                default: stage.hasWaitingJobs
+                }
+            }
+        case "snapshot":
+            let (machine, index) = (stage.machines[try member()], LogIndex(try number()))
+            return { machine.snapshots?.newest?.index == index }
+        case "base":
+            let (machine, index) = (stage.machines[try member()], LogIndex(try number()))
+            return { machine.member?.raft.logBase.index == index }
         case "rotation":
             let wanted = try word()
             return {

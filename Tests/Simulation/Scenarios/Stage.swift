@@ -29,6 +29,8 @@ final class Stage {
         let id: MemberID
         var disk: SimulatedDisk
         var journal: Journal<SimulatedDisk>?
+        /// Its disk is the journal's.
+        var snapshots: SnapshotStore<SimulatedDisk>?
         /// Nil while it is down.
         var member: Member?
         var lives: UInt64 = 0
@@ -62,6 +64,9 @@ final class Stage {
     var cut: [(from: Int, to: Int)] = []
     var holdsSignatures = false
     var holdsCalls = false
+    var holdsFetches = false
+    private var fetches: [(machine: Int, life: UInt64, place: SnapshotPlace, source: Int)] = []
+    private let snapshotPolicy: SnapshotPolicy?
     private var jobs: [(machine: Int, life: UInt64, job: SigningJob)] = []
     private var calls: [(machine: Int, life: UInt64, call: AgentCall)] = []
     var agents: [SimulatedAgent] = []
@@ -73,7 +78,10 @@ final class Stage {
     private var hashes: [UInt64: UInt64] = [:]
     private var committed = LogIndex.zero
 
-    init(members: Int) throws {
+    init(members: Int, snapshotEntries: UInt64? = nil) throws {
+        snapshotPolicy = snapshotEntries.map {
+            SnapshotPolicy(entries: $0, bytes: 1 << 20, margin: 0, keptForOthers: RetentionLimit(entries: 0, bytes: 0))
+        }
         var generator = SeededGenerator(seed: 8)
         genesis = SimulatedCluster.genesis(members: members, using: &generator)
         machines = (0..<members).map { Machine(id: SimulatedCluster.memberID($0), disk: SimulatedDisk(seed: UInt64($0) + 1)) }
@@ -97,20 +105,26 @@ final class Stage {
     func begin(_ place: Int) throws {
         let machine = machines[place]
         guard machine.member == nil else { throw StageProblem("\(machine.id) is running") }
+        let (store, newest) = try SnapshotStore.open(on: &machine.disk)
         let opened: (journal: Journal<SimulatedDisk>, genesis: Genesis, recovered: Recovered)
-        do throws(JournalRefusal) { opened = try Journal.open(on: &machine.disk, layout: layout) } catch {
+        do throws(JournalRefusal) { opened = try Journal.open(on: &machine.disk, behind: newest?.base, layout: layout) } catch {
             note("\(machine.id) does not start: \(error)")
             return
         }
+        let restored = try newest.map { try DispatcherState(genesis: genesis, image: StateImage(decoding: $0.body)) }
+        machine.snapshots = store
         machine.lives += 1
         machine.journal = opened.journal
         machine.durable = .zero
         let settings = MemberSettings(
-            id: machine.id, version: "staged", timing: Stage.timing, knows: .first, session: UInt64(place + 1) << 32 | machine.lives << 8)
+            id: machine.id, version: "staged", timing: Stage.timing, knows: .first, session: UInt64(place + 1) << 32 | machine.lives << 8,
+            snapshots: snapshotPolicy)
         machine.member = Member(
-            genesis: genesis, configuration: opened.genesis.configuration, recovered: opened.recovered, settings: settings,
-            seed: UInt64(place) * 1_000 + machine.lives, now: moment)
-        note("\(machine.id) starts: term \(opened.recovered.ballot.term), \(opened.recovered.entries.count) entries")
+            genesis: genesis, configuration: opened.genesis.configuration, recovered: opened.recovered, snapshot: restored,
+            settings: settings, seed: UInt64(place) * 1_000 + machine.lives, now: moment)
+        let begin =
+            opened.recovered.snapshot.map { " behind \(opened.recovered.base?.index ?? .zero), the snapshot behind \($0.index)" } ?? ""
+        note("\(machine.id) starts: term \(opened.recovered.ballot.term), \(opened.recovered.entries.count) entries\(begin)")
     }
 
     func end(_ place: Int, losingPower: Bool) throws {
@@ -121,6 +135,8 @@ final class Stage {
         if losingPower { machine.disk.crash() }
         machine.member = nil
         machine.journal = nil
+        machine.snapshots = nil
+        fetches.removeAll { $0.machine == place }
         machine.gated = []
         machine.unflushed = []
         mail.removeAll { $0.to == place }
@@ -164,6 +180,9 @@ final class Stage {
             } else if !holdsCalls, !calls.isEmpty {
                 let (place, life, call) = calls.removeFirst()
                 if machines[place].lives == life { try reach(call, from: place, isAnswerLost: false) }
+            } else if !holdsFetches, let (place, _, wanted, source) = fetches.first {
+                fetches.removeFirst()
+                try fetch(wanted, from: source, to: place)
             } else {
                 return
             }
@@ -216,6 +235,7 @@ final class Stage {
 
     var hasWaitingCalls: Bool { !calls.isEmpty }
     var hasWaitingJobs: Bool { !jobs.isEmpty }
+    var hasWaitingFetches: Bool { !fetches.isEmpty }
 
     // MARK: A step
 
@@ -272,6 +292,8 @@ final class Stage {
             switch effect.action {
             case .write(let write, let id):
                 if let from = write.truncateFrom { note("\(machine.id) cuts off its log from \(from)") }
+                if let base = write.base { note("\(machine.id) begins anew behind \(base.place)") }
+                if let index = write.forgetThrough { note("\(machine.id) forgets its log up to \(index)") }
                 try machine.journal?.append(write)
                 machine.unflushed.append(id)
             case .send(let message, let target):
@@ -290,10 +312,55 @@ final class Stage {
                     note("\(machine.id) hands out \(serial)")
                 }
             case .project, .log: break
-            case .takeSnapshot, .fetchSnapshot: throw StageProblem("\(machine.id) wants a snapshot, which no play has")
+            case .takeSnapshot(let base, let state):
+                let snapshot = Snapshot(place: base.place, configuration: base.configuration, body: try state.image().encoded())
+                try save(snapshot, at: machine)
+                try give(.snapshotSaved(base.place), to: place)
+            case .fetchSnapshot(let wanted, let member):
+                guard let source = machines.firstIndex(where: { $0.id == member }) else { throw StageProblem("\(member) is no member") }
+                note("\(machine.id) fetches the snapshot behind \(wanted) from \(member)")
+                fetches.append((place, machine.lives, wanted, source))
             case .stop(let reason): throw StageProblem("\(machine.id) stops: \(reason)")
             }
         }
+    }
+
+    // MARK: Snapshots
+
+    private func save(_ snapshot: Snapshot, at machine: Machine) throws {
+        guard var store = machine.snapshots, var journal = machine.journal else { throw StageProblem("\(machine.id) is not running") }
+        store.disk = journal.disk
+        try store.save(snapshot)
+        journal.disk = store.disk
+        machine.snapshots = store
+        machine.journal = journal
+        note("\(machine.id) has the snapshot behind \(snapshot.place) on disk")
+    }
+
+    /// Nil: it is not there any more.
+    private func snapshot(_ place: SnapshotPlace, of source: Int) throws -> Snapshot? {
+        guard var store = machines[source].snapshots, let journal = machines[source].journal else { return nil }
+        store.disk = journal.disk
+        guard let size = try store.size(of: place), let bytes = try store.read(place, at: 0, count: Int(size)) else { return nil }
+        return try SnapshotFile.decode(bytes)
+    }
+
+    private func fetch(_ wanted: SnapshotPlace, from source: Int, to place: Int) throws {
+        guard let snapshot = try snapshot(wanted, of: source) else {
+            note("\(machines[source].id) has it no more")
+            return try give(.snapshotNotFetched(wanted, reason: "it is gone"), to: place)
+        }
+        try save(snapshot, at: machines[place])
+        let state = try DispatcherState(genesis: genesis, image: StateImage(decoding: snapshot.body))
+        try give(.snapshotFetched(snapshot.base, state), to: place)
+    }
+
+    /// What it fetches is on its disk, and it is not told.
+    func saveFetched(_ place: Int) throws {
+        guard let position = fetches.firstIndex(where: { $0.machine == place }) else { throw StageProblem("it fetches nothing") }
+        let (_, _, wanted, source) = fetches.remove(at: position)
+        guard let snapshot = try snapshot(wanted, of: source) else { throw StageProblem("the snapshot is gone") }
+        try save(snapshot, at: machines[place])
     }
 
     private func post(_ envelope: Envelope) {
