@@ -148,9 +148,12 @@ class Cluster:
             self.restarted.pop(name).wait()
 
     def restart(self, name, seconds=20):
+        self.launch(name)
+        self.wait(lambda: self.health(name, "/ready") == 200, seconds, f"member {name} is not ready again within {seconds} s")
+
+    def launch(self, name):
         log = open(os.path.join(self.directory, f"{name}-restarted.log"), "a")
         self.restarted[name] = subprocess.Popen(self.member(name)["command"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        self.wait(lambda: self.health(name, "/ready") == 200, seconds, f"member {name} is not ready again within {seconds} s")
 
     @staticmethod
     def wait(condition, seconds, otherwise):

@@ -35,10 +35,13 @@ package struct BulkMessage: Hashable, Sendable {
 package enum BulkResource: Hashable, Sendable, CustomStringConvertible {
     /// The record of a run.
     case runRecord(Reqid)
+    /// The file of a snapshot.
+    case snapshot(SnapshotPlace)
 
     package var description: String {
         switch self {
         case .runRecord(let reqid): "the record of run \(reqid)"
+        case .snapshot(let place): "the snapshot behind \(place)"
         }
     }
 }
@@ -49,6 +52,9 @@ extension BulkMessage {
         proto.transfer = transfer
         switch kind {
         case .open(.runRecord(let reqid)): proto.open.runRecord = reqid.number
+        case .open(.snapshot(let place)):
+            proto.open.snapshot.index = place.index.position
+            proto.open.snapshot.term = place.term.number
         case .read(let offset, let count):
             proto.read.offset = offset
             proto.read.count = count
@@ -72,6 +78,9 @@ extension BulkMessage {
         case .open(let resource):
             switch resource.kind {
             case .runRecord(let number): kind = .open(.runRecord(Reqid(number)))
+            case .snapshot(let place):
+                kind = .open(
+                    .snapshot(SnapshotPlace(index: try LogIndex(checking: place.index), term: try Term(checking: place.term))))
             case nil: throw .malformed("resource, or one of a newer version")
             }
         case .read(let read):

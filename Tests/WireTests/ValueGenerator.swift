@@ -254,8 +254,9 @@ struct ValueGenerator {
 
     mutating func bulkMessage() -> BulkMessage {
         let kind: BulkMessage.Kind
-        switch random.below(7) {
+        switch random.below(8) {
         case 0: kind = .open(.runRecord(reqid()))
+        case 6: kind = .open(.snapshot(SnapshotPlace(index: LogIndex(counted()), term: Term(counted()))))
         case 1: kind = .read(offset: counted(), count: pick([1, 4_096, UInt32(WireLimit.bulkBytes)]))
         case 2: kind = .close
         case 3: kind = .opened(size: counted(), tag: any())

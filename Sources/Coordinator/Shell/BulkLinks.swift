@@ -70,20 +70,39 @@ package final class BulkLinks: Sendable {
     /// - Parameters:
     ///   - limit: more bytes are refused before one of them is asked for.
     ///   - patience: for the whole of it.
+    ///   - resumptions: how often it is taken up again where it was after a lost connection, at growing intervals.
     /// - Returns: nil if the member says that it has no such thing.
     package func fetch(
-        _ resource: BulkResource, from member: MemberID, limit: Int, patience: Duration
+        _ resource: BulkResource, from member: MemberID, limit: Int, patience: Duration, resumptions: Int = 1
     ) async throws(BulkFailure) -> [UInt8]? {
         guard let slots = slots[member] else { throw .unreachable("there is no member \(member)") }
         let deadline = ContinuousClock.now.advanced(by: patience)
         guard await slots.take(patience: patience) else { throw Task.isCancelled ? .cancelled : .timedOut }
         defer { slots.give() }
         var fetched = Fetched()
-        do throws(BulkFailure) {
-            return try await fetch(resource, from: member, limit: limit, deadline: deadline, into: &fetched)
-        } catch .lost {
-            return try await fetch(resource, from: member, limit: limit, deadline: deadline, into: &fetched)
+        var resumed = 0
+        while true {
+            let before = fetched.bytes.count
+            do throws(BulkFailure) {
+                return try await fetch(resource, from: member, limit: limit, deadline: deadline, into: &fetched)
+            } catch {
+                switch error {
+                case .lost: break
+                // It was reached once, so it may be again.
+                case .unreachable where resumed > 0: break
+                default: throw error
+                }
+                if fetched.bytes.count > before { resumed = min(resumed, 1) }
+                guard resumed < resumptions else { throw error }
+                resumed += 1
+                if resumed > 1 { await Self.rest(.milliseconds(100 << min(resumed, 5)), before: deadline) }
+            }
         }
+    }
+
+    /// Ends early where the task is cancelled, of which the next question hears.
+    private static func rest(_ span: Duration, before deadline: ContinuousClock.Instant) async {
+        try? await Task.sleep(until: min(ContinuousClock.now.advanced(by: span), deadline), clock: .continuous)
     }
 
     /// Ends all connections and dials no more.

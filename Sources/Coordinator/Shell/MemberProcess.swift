@@ -115,10 +115,11 @@ package enum MemberProcess {
                 settings: settings, seed: try SystemRandom.number(), now: clock()),
             id: genesis.member, loop: loop, vault: vault, now: clock)
         let runs = RunRecords(directory: configuration.runsDirectory, log: { logger.log($0) }, now: wallClockSeconds)
+        let snapshotThread = SnapshotThread(snapshots, genesis: state)
         let running = try RunningMember(
-            configuration: configuration, runner: runner, journal: journal, snapshots: snapshots, genesis: state, group: group, lock: lock,
+            configuration: configuration, runner: runner, journal: journal, snapshots: snapshotThread, group: group, lock: lock,
             logger: logger, runs: runs,
-            links: links(configuration, genesis, state, secrets, runner, runs, logger),
+            links: links(configuration, genesis, state, secrets, runner, runs, snapshotThread, logger),
             surroundings: Surroundings(
                 directory: directory, certificate: secrets.certificate, projection: configuration.projectionSettings, vault: vault,
                 state: { await runner.appliedState() }, logger: logger, deliver: { runner.deliver(.facts($0)) }),
@@ -211,7 +212,7 @@ package enum MemberProcess {
 
     private static func links(
         _ configuration: ServeConfiguration, _ genesis: Genesis, _ state: GenesisState, _ secrets: StateDirectory.Secrets,
-        _ runner: MemberRunner, _ runs: RunRecords, _ logger: Logger
+        _ runner: MemberRunner, _ runs: RunRecords, _ snapshots: SnapshotThread<FileDisk>, _ logger: Logger
     ) throws -> PeerLinks {
         let others = try state.members.filter { $0.id != genesis.member }.map { record in
             guard let address = HostPort(record.address) else {
@@ -228,16 +229,10 @@ package enum MemberProcess {
             bulk: BulkServer(loop: runner.loop) { resource in
                 switch resource {
                 case .runRecord(let reqid): await runs.source(of: reqid)
+                case .snapshot(let place): try await snapshots.source(of: place)
                 }
             },
             revocations: runner.revocations, deliver: { runner.deliver(.peer($0, from: $1)) }, log: { logger.log($0) })
-    }
-}
-
-/// Until snapshots travel over the bulk connections: the member says in its log, once a second, that it was offered one.
-struct NotFetched: SnapshotFetching {
-    func bytes(of place: SnapshotPlace, from member: MemberID) async throws -> [UInt8]? {
-        throw StartRefusal("this build cannot fetch snapshots from other members", isPermanent: true)
     }
 }
 
@@ -269,7 +264,7 @@ final class RunningMember: Sendable {
 
     init(
         configuration: ServeConfiguration, runner: MemberRunner, journal: Journal<FileDisk>,
-        snapshots: consuming sending SnapshotStore<FileDisk>, genesis: GenesisState, group: MultiThreadedEventLoopGroup,
+        snapshots: SnapshotThread<FileDisk>, group: MultiThreadedEventLoopGroup,
         lock: DirectoryLock, logger: Logger, runs: RunRecords, links: PeerLinks, surroundings: Surroundings,
         now: @escaping @Sendable () -> Instant
     ) {
@@ -283,7 +278,7 @@ final class RunningMember: Sendable {
         self.links = links
         self.runs = runs
         bulkLinks = links.bulkLinks(on: portGroup.next())
-        self.snapshots = SnapshotThread(snapshots, genesis: genesis, fetcher: NotFetched())
+        self.snapshots = snapshots
         signer = Signer(vault: runner.vault)
         self.journal = JournalThread(journal) { report in
             switch report {
@@ -311,7 +306,8 @@ final class RunningMember: Sendable {
             with: MemberRunner.Hands(
                 journal: journal, peers: links, signer: signer,
                 agents: AgentCalls(caller: opened.agents, dispatcher: state.dispatcherID),
-                project: { [surroundings] in surroundings.project($0) }, log: { logger.log($0) }, snapshots: snapshots,
+                project: { [surroundings] in surroundings.project($0) }, log: { logger.log($0) },
+                snapshots: SnapshotHands(snapshots, fetcher: bulkLinks),
                 stop: { reason in
                     // Nothing may leave any more: not even in good order.
                     logger.log(.critical, LogLine("stop", ("REASON", reason.text)))

@@ -25,7 +25,7 @@ package protocol SnapshotFetching: Sendable {
     func bytes(of place: SnapshotPlace, from member: MemberID) async throws -> [UInt8]?
 }
 
-package final class SnapshotThread<D: Disk>: SnapshotKeeping {
+package final class SnapshotThread<D: Disk>: Sendable {
     /// As debuggers and `ps -T` show it.
     package static var threadName: String { "ced-snapshot" }
 
@@ -33,12 +33,10 @@ package final class SnapshotThread<D: Disk>: SnapshotKeeping {
     /// Touched only on the thread.
     private let store: Mutex<SnapshotStore<D>>
     private let genesis: GenesisState
-    private let fetcher: any SnapshotFetching
 
-    package init(_ store: consuming sending SnapshotStore<D>, genesis: GenesisState, fetcher: any SnapshotFetching) {
+    package init(_ store: consuming sending SnapshotStore<D>, genesis: GenesisState) {
         self.store = Mutex(store)
         self.genesis = genesis
-        self.fetcher = fetcher
         thread.start()
         thread.submit { _ in nameThread(Self.threadName) }
     }
@@ -71,21 +69,10 @@ package final class SnapshotThread<D: Disk>: SnapshotKeeping {
 
     // MARK: Fetching one
 
-    package func fetch(_ place: SnapshotPlace, from member: MemberID, done: @escaping @Sendable (Event) -> Void) {
-        Task { [self] in
-            let bytes: [UInt8]
-            do {
-                guard let found = try await fetcher.bytes(of: place, from: member) else {
-                    return done(.snapshotNotFetched(place, reason: "\(member) has it no more"))
-                }
-                bytes = found
-            } catch {
-                return done(.snapshotNotFetched(place, reason: "\(error)"))
-            }
-            thread.submit { [self] status in
-                guard case .active = status else { return }
-                done(install(bytes, place))
-            }
+    /// - Parameter done: on the thread; not called once it has been closed.
+    func install(_ bytes: [UInt8], as place: SnapshotPlace, done: @escaping @Sendable (Event) -> Void) {
+        thread.submit { [self] status in
+            if case .active = status { done(install(bytes, place)) }
         }
     }
 
@@ -116,13 +103,72 @@ package final class SnapshotThread<D: Disk>: SnapshotKeeping {
 
     // MARK: For other members
 
-    /// Size of the file; nil if this snapshot is not kept.
-    package func size(of place: SnapshotPlace) async throws -> UInt64? {
-        try await thread.runIfActive { [self] in try store.withLock { try $0.size(of: place) } }
+    /// Nil if this snapshot is not kept.
+    package func source(of place: SnapshotPlace) async throws -> (any BulkSource)? {
+        try await thread.runIfActive { [self] in
+            try store.withLock { store throws(DiskFailure) -> Source? in
+                guard let size = try store.size(of: place), size >= 8 else { return nil }
+                // A file ends with the checksum over all of it, so that equal tags stand for equal bytes wherever they are.
+                guard let checksum = try store.read(place, at: size - 8, count: 8), checksum.count == 8 else { return nil }
+                return Source(thread: self, place: place, size: size, tag: checksum.reversed().reduce(0) { $0 << 8 | UInt64($1) })
+            }
+        }
     }
 
-    /// Up to `count` bytes of the file from `offset`; nil if this snapshot is not kept any more.
-    package func read(_ place: SnapshotPlace, at offset: UInt64, count: Int) async throws -> [UInt8]? {
-        try await thread.runIfActive { [self] in try store.withLock { try $0.read(place, at: offset, count: count) } }
+    private struct Source: BulkSource {
+        let thread: SnapshotThread<D>
+        let place: SnapshotPlace
+        let size: UInt64
+        let tag: UInt64
+        func read(offset: UInt64, count: Int) async throws -> [UInt8] {
+            let part = try await thread.thread.runIfActive { try thread.store.withLock { try $0.read(place, at: offset, count: count) } }
+            guard let part else { throw SnapshotReplaced() }
+            return part
+        }
+    }
+}
+
+/// Two newer ones were taken while it was read.
+package struct SnapshotReplaced: Error, Hashable, CustomStringConvertible {
+    package let description = "newer snapshots have taken its place"
+}
+
+/// What the runner hands snapshots to: the thread, and the members that have what is not there.
+package struct SnapshotHands<D: Disk>: SnapshotKeeping {
+    private let thread: SnapshotThread<D>
+    private let fetcher: any SnapshotFetching
+    package init(_ thread: SnapshotThread<D>, fetcher: any SnapshotFetching) {
+        self.thread = thread
+        self.fetcher = fetcher
+    }
+
+    package func take(_ base: LogBase, _ state: DispatcherState, done: @escaping @Sendable (Event) -> Void) {
+        thread.take(base, state, done: done)
+    }
+
+    package func fetch(_ place: SnapshotPlace, from member: MemberID, done: @escaping @Sendable (Event) -> Void) {
+        Task {
+            do {
+                guard let bytes = try await fetcher.bytes(of: place, from: member) else {
+                    return done(.snapshotNotFetched(place, reason: "member \(member) has it no more"))
+                }
+                thread.install(bytes, as: place, done: done)
+            } catch {
+                done(.snapshotNotFetched(place, reason: "member \(member): \(error)"))
+            }
+        }
+    }
+}
+
+extension BulkLinks: SnapshotFetching {
+    /// Given up then, and offered anew. A gigabyte on a slow line takes less.
+    private static let snapshotPatience = Duration.seconds(1800)
+    /// In a row, without a byte in between.
+    private static let snapshotResumptions = 10
+
+    package func bytes(of place: SnapshotPlace, from member: MemberID) async throws -> [UInt8]? {
+        try await fetch(
+            .snapshot(place), from: member, limit: SnapshotFile.bytesLimit, patience: Self.snapshotPatience,
+            resumptions: Self.snapshotResumptions)
     }
 }

@@ -105,7 +105,7 @@ struct BulkLinksTests {
             switch resource {
             case .runRecord(Reqid(1)): Blob(bytes: Self.megabytes)
             case .runRecord(Reqid(2)): Blob(bytes: [])
-            case .runRecord: nil
+            case .runRecord, .snapshot: nil
             }
         }
         #expect(try await pair.fetch(1) == Self.megabytes)
@@ -196,13 +196,34 @@ struct BulkLinksTests {
         await pair.close()
     }
 
+    @Test("one that breaks again and again is taken up as often as was asked for")
+    func brittle() async throws {
+        let offsets = Mutex<[UInt64]>([])
+        // At every tenth part, each time.
+        let pair = try await Pair { _ in
+            Blob(
+                bytes: Self.megabytes,
+                breaks: { offset in
+                    offsets.withLock { offsets in
+                        defer { offsets.append(offset) }
+                        return offset / UInt64(WireLimit.bulkBytes) % 10 == 9 && !offsets.contains(offset)
+                    }
+                })
+        }
+        let bytes = try await pair.asking.fetch(
+            .runRecord(Reqid(1)), from: pair.b, limit: 64 << 20, patience: .seconds(60), resumptions: 2)
+        #expect(bytes == Self.megabytes)
+        #expect(offsets.withLock { $0.count { $0 == 0 } } == 1, "it never began anew")
+        await pair.close()
+    }
+
     @Test("what the other side cannot read it says; what it never answers is given up")
     func failures() async throws {
         let pair = try await Pair { resource in
             switch resource {
             case .runRecord(Reqid(1)): throw NoSuchLuck()
             case .runRecord(Reqid(2)): Blob(bytes: [1], reading: { _ in throw NoSuchLuck() })
-            case .runRecord:
+            case .runRecord, .snapshot:
                 Blob(
                     bytes: [1],
                     reading: { _ in

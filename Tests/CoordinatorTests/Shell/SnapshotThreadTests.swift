@@ -45,8 +45,8 @@ struct SnapshotThreadTests {
         func bytes(of place: SnapshotPlace, from member: MemberID) async throws -> [UInt8]? { bytes }
     }
 
-    private func thread(_ fixture: Fixture, on disk: MemoryDisk, sent: [UInt8]? = nil) throws -> SnapshotThread<MemoryDisk> {
-        SnapshotThread(try SnapshotStore.open(on: disk).store, genesis: fixture.genesis, fetcher: Sent(bytes: sent))
+    private func thread(_ fixture: Fixture, on disk: MemoryDisk) throws -> SnapshotThread<MemoryDisk> {
+        SnapshotThread(try SnapshotStore.open(on: disk).store, genesis: fixture.genesis)
     }
 
     private func take(_ snapshot: (base: LogBase, state: DispatcherState), _ thread: SnapshotThread<MemoryDisk>) async -> Event {
@@ -55,9 +55,11 @@ struct SnapshotThreadTests {
         }
     }
 
-    private func fetch(_ place: SnapshotPlace, _ fixture: Fixture, _ thread: SnapshotThread<MemoryDisk>) async -> Event {
+    private func fetch(
+        _ place: SnapshotPlace, _ fixture: Fixture, _ thread: SnapshotThread<MemoryDisk>, sent: [UInt8]?
+    ) async -> Event {
         await withCheckedContinuation { continuation in
-            thread.fetch(place, from: fixture.id) { continuation.resume(returning: $0) }
+            SnapshotHands(thread, fetcher: Sent(bytes: sent)).fetch(place, from: fixture.id) { continuation.resume(returning: $0) }
         }
     }
 
@@ -71,7 +73,6 @@ struct SnapshotThreadTests {
             Issue.record("it was not saved")
             return
         }
-        #expect(try await thread.size(of: snapshot.base.place) != nil)
         try await thread.close()
         let newest = try #require(try SnapshotStore.open(on: disk.afterCrash()).newest)
         #expect(newest.base == snapshot.base)
@@ -83,14 +84,16 @@ struct SnapshotThreadTests {
         let fixture = try Fixture()
         let disk = MemoryDisk()
         let snapshot = fixture.state(9)
-        let thread = try thread(fixture, on: disk, sent: fixture.bytes(9))
-        guard case .snapshotFetched(let base, let state) = await fetch(snapshot.base.place, fixture, thread) else {
+        let thread = try thread(fixture, on: disk)
+        guard case .snapshotFetched(let base, let state) = await fetch(snapshot.base.place, fixture, thread, sent: fixture.bytes(9)) else {
             Issue.record("it was not fetched")
             return
         }
         #expect(base == snapshot.base && state == snapshot.state)
-        let again = try await thread.read(base.place, at: 0, count: 1 << 20)
+        let source = try #require(try await thread.source(of: base.place))
+        let again = try await source.read(offset: 0, count: 1 << 20)
         #expect(try again == fixture.bytes(9))
+        #expect(source.size == UInt64(again.count))
         try await thread.close()
         #expect(try SnapshotStore.open(on: disk.afterCrash()).newest?.base == snapshot.base)
     }
@@ -104,13 +107,42 @@ struct SnapshotThreadTests {
         let cases: [[UInt8]?] = [nil, [], damaged, try fixture.bytes(8), try fixture.bytes(8, place: place)]
         for sent in cases {
             let disk = MemoryDisk()
-            let thread = try thread(fixture, on: disk, sent: sent)
-            guard case .snapshotNotFetched(place, _) = await fetch(place, fixture, thread) else {
+            let thread = try thread(fixture, on: disk)
+            guard case .snapshotNotFetched(place, _) = await fetch(place, fixture, thread, sent: sent) else {
                 Issue.record("\(sent?.count ?? 0) bytes passed for the snapshot")
                 continue
             }
             try await thread.close()
             #expect(try SnapshotStore.open(on: disk.afterCrash()).newest == nil)
         }
+    }
+
+    @Test("Equal files have equal tags wherever they are, so that a transfer may go on at another place")
+    func tags() async throws {
+        let fixture = try Fixture()
+        let (one, other) = (try thread(fixture, on: MemoryDisk()), try thread(fixture, on: MemoryDisk()))
+        _ = await take(fixture.state(9), one)
+        _ = await fetch(fixture.state(9).base.place, fixture, other, sent: try fixture.bytes(9))
+        _ = await take(fixture.state(10), one)
+        let place = fixture.state(9).base.place
+        let tag = try #require(try await one.source(of: place)).tag
+        #expect(try await other.source(of: place)?.tag == tag)
+        #expect(try await one.source(of: fixture.state(10).base.place)?.tag != tag)
+        try await one.close()
+        try await other.close()
+    }
+
+    @Test("One that newer ones have replaced is read no further")
+    func replaced() async throws {
+        let fixture = try Fixture()
+        let thread = try thread(fixture, on: MemoryDisk())
+        _ = await take(fixture.state(1), thread)
+        let source = try #require(try await thread.source(of: fixture.state(1).base.place))
+        _ = await take(fixture.state(2), thread)
+        #expect(try await source.read(offset: 0, count: 8).count == 8, "the one before the newest is still there")
+        _ = await take(fixture.state(3), thread)
+        await #expect(throws: SnapshotReplaced()) { try await source.read(offset: 8, count: 8) }
+        #expect(try await thread.source(of: fixture.state(1).base.place) == nil)
+        try await thread.close()
     }
 }
