@@ -84,15 +84,16 @@ struct SnapshotThreadTests {
         let fixture = try Fixture()
         let disk = MemoryDisk()
         let snapshot = fixture.state(9)
+        let bytes = try fixture.bytes(9)
         let thread = try thread(fixture, on: disk)
-        guard case .snapshotFetched(let base, let state) = await fetch(snapshot.base.place, fixture, thread, sent: fixture.bytes(9)) else {
+        guard case .snapshotFetched(let base, let state) = await fetch(snapshot.base.place, fixture, thread, sent: bytes) else {
             Issue.record("it was not fetched")
             return
         }
         #expect(base == snapshot.base && state == snapshot.state)
         let source = try #require(try await thread.source(of: base.place))
         let again = try await source.read(offset: 0, count: 1 << 20)
-        #expect(try again == fixture.bytes(9))
+        #expect(again == bytes)
         #expect(source.size == UInt64(again.count))
         try await thread.close()
         #expect(try SnapshotStore.open(on: disk.afterCrash()).newest?.base == snapshot.base)
