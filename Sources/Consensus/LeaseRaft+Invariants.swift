@@ -99,7 +99,8 @@ extension LeaseRaft {
             return "the leader does not know whether \(peer.member) votes"
         }
         if writes.durableBallot != Ballot(term: term, vote: id) { return "a leader's ballot is not durable" }
-        if log.term(at: leading.firstIndex) != term { return "a leader has no entry of its term" }
+        // Where that is forgotten, the log begins behind a later entry of the same term.
+        if log.term(at: max(leading.firstIndex, log.base.index)) != term { return "a leader has no entry of its term" }
         if leading.isEstablished != (announcedCommit >= leading.firstIndex) {
             return "a leader is established without an entry of its term"
         }

@@ -68,7 +68,7 @@ package struct Member: Sendable {
     /// When the leader is told once more what this member holds, if it does not know.
     var holdingDue = Instant(nanosecondsSinceBoot: 0)
     var snapshots: SnapshotDuty
-    /// This member began from a snapshot, and has not looked yet which identities came with it.
+    /// This member began from a snapshot, and has not looked yet which identities and rules came with it.
     private var mustOpenIdentities: Bool
 
     /// - Parameter snapshot: the state in the newest snapshot, where there is one.
@@ -240,6 +240,7 @@ package struct Member: Sendable {
         if mustOpenIdentities {
             mustOpenIdentities = false
             openIdentities(into: &effects)
+            if !knowsTheRules { effects.append(Effect(.stop(.versionUnknown(state.machineVersion, known: settings.knows)))) }
         }
         if mayMoveCalls(at: now) { advanceCalls(at: now, consensus: &consensus, into: &effects) }
         advanceReads(at: now, consensus: &consensus, into: &effects)

@@ -23,7 +23,8 @@ struct SnapshotThreadTests {
             let bundles = try ClusterInit.mint(
                 members: ClusterInit.members("a=127.0.0.1:7446"), dispatcherID: try #require(DispatcherID("d")),
                 now: WallClock(secondsSince1970: 1_800_000_000))
-            genesis = try GenesisState(decoding: Array(#require(Data(base64Encoded: try #require(bundles.first).genesis))))
+            let bundle = try #require(bundles.first)
+            genesis = try GenesisState(decoding: Array(#require(Data(base64Encoded: bundle.genesis))))
             configuration = try #require(Configuration(voters: [id]))
         }
         /// A state of so many entries, and where it stands.

@@ -123,12 +123,24 @@ final class SimulatedProcess {
         self.member = member
         self.journal = journal
         self.snapshots = snapshots
+        self.snapshots.disk = SimulatedProcess.noDisk
         lastBase = member.raft.logBase
         lastTerm = member.raft.term
         lastCommit = member.raft.commitIndex
         lastApplied = member.state.appliedIndex
         nextDeadline = member.nextDeadline
     }
+
+    /// They lie on the journal's disk, which they have for so long and no longer.
+    func withSnapshots<Value>(_ body: (inout SnapshotStore<SimulatedDisk>) -> Value) -> Value {
+        snapshots.disk = journal.disk
+        defer {
+            journal.disk = snapshots.disk
+            snapshots.disk = SimulatedProcess.noDisk
+        }
+        return body(&snapshots)
+    }
+    private static let noDisk = SimulatedDisk(seed: 0)
 
     func takeInput() -> Input? {
         guard firstInput < inputs.count else { return nil }

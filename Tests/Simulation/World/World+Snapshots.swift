@@ -125,10 +125,10 @@ extension World {
             process.journal.disk.faults.operationsUntilPowerFails = 1 + snapshotGenerator.below(6)
         }
         machine.known.saves(snapshot.place)
-        process.snapshots.disk = process.journal.disk
-        var failure: DiskFailure?
-        do throws(DiskFailure) { try process.snapshots.save(snapshot) } catch { failure = error }
-        process.journal.disk = process.snapshots.disk
+        let failure = process.withSnapshots { snapshots -> DiskFailure? in
+            do throws(DiskFailure) { try snapshots.save(snapshot) } catch { return error }
+            return nil
+        }
         trace.mix(snapshot.place.index.position)
         if let failure {
             trace.say(now, "\(process.life) cannot save the snapshot behind \(snapshot.place): \(failure)")
@@ -185,17 +185,17 @@ extension World {
             !network.isCut(from: machine.place, to: source.place) && !network.isCut(from: source.place, to: machine.place)
             && now >= source.pausedUntil && now >= source.diskStallsUntil
         guard isReached, let other = source.process else { return try fetchFailed(fetch, machine, process, "nobody answers") }
-        other.snapshots.disk = other.journal.disk
-        defer { other.journal.disk = other.snapshots.disk }
-        let part: [UInt8]?
-        let size: UInt64?
-        do throws(DiskFailure) {
-            size = try other.snapshots.size(of: fetch.place)
-            part = try other.snapshots.read(fetch.place, at: UInt64(fetch.bytes.count), count: snapshotPlan.partBytes)
-        } catch {
-            return try fetchFailed(fetch, machine, process, "\(error)")
+        let found = other.withSnapshots { snapshots -> Swift.Result<(size: UInt64, part: [UInt8])?, DiskFailure> in
+            do throws(DiskFailure) {
+                guard let size = try snapshots.size(of: fetch.place),
+                    let part = try snapshots.read(fetch.place, at: UInt64(fetch.bytes.count), count: snapshotPlan.partBytes)
+                else { return .success(nil) }
+                return .success((size, part))
+            } catch { return .failure(error) }
         }
-        guard let part, let size else {
+        let answer: (size: UInt64, part: [UInt8])?
+        do throws(DiskFailure) { answer = try found.get() } catch { return try fetchFailed(fetch, machine, process, "\(error)") }
+        guard let (size, part) = answer else {
             trace.say(now, "\(process.life) asks \(source.id) for the snapshot behind \(fetch.place), and it is gone")
             coverage.note(.snapshotsGone)
             process.snapshotWork.fetch = nil
