@@ -24,7 +24,7 @@ struct Scenario: CustomTestStringConvertible, Sendable {
 @Suite("Scenarios by hand")
 struct ScenarioTests {
     @Test("there are plays")
-    func some() { #expect(Scenario.all.count >= 9) }
+    func some() { #expect(Scenario.all.count >= 10) }
 
     @Test("the play leaves its trace", arguments: Scenario.all)
     func trace(_ scenario: Scenario) throws {
