@@ -50,6 +50,12 @@ package struct Forwarding: Sendable {
         asked[key]?.times -= 1
     }
 
+    /// What a leader finds to do by itself has no request id: nobody carries it, and nobody repeats it.
+    package func committed(_ proposal: Proposal, at index: LogIndex) throws(Broken) {
+        guard proposal.principal == .leader, let request = proposal.request else { return }
+        throw Broken("Forwarding", [], "the entry at index \(index) is a leader's work that came under \(request), from somebody else")
+    }
+
     package mutating func dies(_ life: Life) {
         asked = asked.filter { $0.key.life != life }
     }

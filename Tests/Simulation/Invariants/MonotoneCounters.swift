@@ -21,21 +21,26 @@ package struct MonotoneCounters: Sendable {
             self.serialCounter = serialCounter
         }
     }
-    /// The newest of each member, with the life that it belongs to.
-    private var readings = PerMember<(life: Life, reading: Reading)>()
+    /// The newest of each life, by member; the life of which there is news is nearly always the last.
+    private var readings = PerMember<[(life: Life, reading: Reading)]>()
     private var termsSaid = PerMember<Term>()
     private var along: (index: LogIndex, time: ClusterTime, serialCounter: UInt64) = (.zero, .zero, 0)
     package init() {}
 
     package mutating func observe(_ life: Life, _ reading: Reading) throws(Broken) {
-        if let (newest, before) = readings[life.member], newest == life {
+        let place = readings[life.member]?.lastIndex { $0.life == life }
+        if let place, let before = readings[life.member]?[place].reading {
             try check(life, "term", before.term, reading.term)
             try check(life, "commit index", before.commit, reading.commit)
             try check(life, "applied index", before.applied, reading.applied)
             try check(life, "cluster time", before.time.milliseconds, reading.time.milliseconds)
             try check(life, "serial counter", before.serialCounter, reading.serialCounter)
         }
-        readings[life.member] = (life, reading)
+        if let place {
+            readings[life.member]?[place].reading = reading
+        } else {
+            readings[life.member] = (readings[life.member] ?? []) + [(life, reading)]
+        }
     }
 
     /// The member told others that its term is `term`.

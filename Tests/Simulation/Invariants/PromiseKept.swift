@@ -41,12 +41,26 @@ package struct PromiseKept: Sendable {
 
     /// `member` grants `candidate` a vote or pre-vote, or asks for votes itself, in a step whose clock was read at `decided`.
     package func helps(_ member: MemberID, _ candidate: MemberID, isTransfer: Bool, at decided: TrueTime) throws(Broken) {
-        guard !isTransfer else { return }
+        guard !isTransfer, let promise = binding(member, against: candidate, at: decided) else { return }
+        throw Broken(
+            "PromiseKept", [member, candidate],
+            "at \(decided) it helps to elect \(candidate), and its promise to \(promise.leader) lasts to \(promise.end) at least")
+    }
+
+    /// A request for its vote took `member` to a higher term, and so away from its leader, whether it gave the vote or not.
+    package func follows(
+        _ member: MemberID, _ candidate: MemberID, to term: Term, isTransfer: Bool, at decided: TrueTime
+    ) throws(Broken) {
+        guard !isTransfer, let promise = binding(member, against: candidate, at: decided) else { return }
+        throw Broken(
+            "PromiseKept", [member, candidate],
+            "at \(decided) it follows \(candidate) to term \(term), and its promise to \(promise.leader) lasts to \(promise.end) at least")
+    }
+
+    private func binding(_ member: MemberID, against candidate: MemberID, at decided: TrueTime) -> Promise? {
         for promise in [made[member], said[member]] {
-            guard let promise, promise.end > decided, promise.leader != candidate else { continue }
-            throw Broken(
-                "PromiseKept", [member, candidate],
-                "at \(decided) it helps to elect \(candidate), and its promise to \(promise.leader) lasts to \(promise.end) at least")
+            if let promise, promise.end > decided, promise.leader != candidate { return promise }
         }
+        return nil
     }
 }

@@ -258,6 +258,9 @@ struct InvariantTests {
         try invariant.helps(a, c, isTransfer: true, at: at(10))
         try invariant.helps(a, b, isTransfer: false, at: at(10))
         #expect(throws: Broken.self) { try invariant.helps(a, c, isTransfer: false, at: at(299)) }
+        try invariant.follows(a, b, to: Term(2), isTransfer: false, at: at(299))
+        try invariant.follows(a, c, to: Term(2), isTransfer: true, at: at(299))
+        #expect(throws: Broken.self) { try invariant.follows(a, c, to: Term(2), isTransfer: false, at: at(299)) }
         invariant.restarts(a)
         // Nobody heard of it.
         try invariant.helps(a, c, isTransfer: false, at: at(100))
@@ -392,12 +395,19 @@ struct InvariantTests {
         #expect(throws: Broken.self) { try invariant.recovered(a, recovered([entry(1, 1)], term: 0), known: &copy) }
         #expect(throws: Broken.self) { try invariant.refused(a, "\(JournalRefusal.missing)") }
 
-        // A bit turned: what comes back was written once, or nothing comes back.
+        // A bit turned: all that was durable comes back, or nothing does.
+        try invariant.recoveredDamaged(a, recovered([entry(1, 1)]), known: known)
+        try invariant.recoveredDamaged(a, recovered([entry(1, 1), entry(2, 2)]), known: known)
+        for wrong in [[], [entry(1, 9)], [entry(2, 2)]] {
+            #expect(throws: Broken.self) { try invariant.recoveredDamaged(a, recovered(wrong), known: known) }
+        }
+
+        // A disk of another day: what comes back was written once.
         let newest = Ballot(term: Term(1), vote: a)
-        try invariant.recoveredDamaged(a, recovered([entry(1, 1)]), newest: newest) { _, _ in true }
-        #expect(throws: Broken.self) { try invariant.recoveredDamaged(a, recovered([entry(1, 1)]), newest: newest) { _, _ in false } }
-        #expect(throws: Broken.self) { try invariant.recoveredDamaged(a, recovered([entry(2, 2)]), newest: newest) { _, _ in true } }
-        #expect(throws: Broken.self) { try invariant.recoveredDamaged(a, recovered([], term: 2), newest: newest) { _, _ in true } }
+        try invariant.recoveredEarlier(a, recovered([entry(1, 1)]), newest: newest) { _, _ in true }
+        #expect(throws: Broken.self) { try invariant.recoveredEarlier(a, recovered([entry(1, 1)]), newest: newest) { _, _ in false } }
+        #expect(throws: Broken.self) { try invariant.recoveredEarlier(a, recovered([entry(2, 2)]), newest: newest) { _, _ in true } }
+        #expect(throws: Broken.self) { try invariant.recoveredEarlier(a, recovered([], term: 2), newest: newest) { _, _ in true } }
     }
 
     @Test("a read that misses what somebody knew")
@@ -485,6 +495,33 @@ struct InvariantTests {
         invariant.asks(life, .command(.expire), as: .leader, within: .milliseconds(100))
         #expect(throws: Broken.self) { try invariant.sends(life, request(.leader, 100, .expire), hears: nil) }
         #expect(throws: Broken.self) { for _ in 0..<20 { try invariant.sends(life, request(user), hears: nil) } }
+        func proposal(_ principal: Principal, _ request: RequestID?) -> Proposal {
+            Proposal(command: .expire, principal: principal, request: request, time: .zero, calendar: WallClock(secondsSince1970: 0))
+        }
+        try invariant.committed(proposal(.leader, nil), at: LogIndex(1))
+        try invariant.committed(proposal(user, .minted(session: 1, sequence: 1, answeredThrough: 0)), at: LogIndex(1))
+        #expect(throws: Broken.self) {
+            try invariant.committed(proposal(.leader, .minted(session: 1, sequence: 1, answeredThrough: 0)), at: LogIndex(1))
+        }
+    }
+
+    @Test("a leader that leads on while its disk hangs")
+    func leadersCanWrite() throws {
+        let timing = Timing()
+        var invariant = LeadersCanWrite(timing: timing)
+        let (life, start) = (Life(a, 1), Instant(nanosecondsSinceBoot: 1_000))
+        let later = start + timing.journalStall + timing.heartbeat + .milliseconds(1)
+        try invariant.leads(life, at: later)
+        invariant.writes(life, WriteID(1), at: start)
+        try invariant.leads(life, at: start + timing.journalStall)
+        #expect(throws: Broken.self) { try invariant.leads(life, at: later) }
+        try invariant.leads(Life(a, 2), at: later)
+        invariant.writes(life, WriteID(2), at: start)
+        invariant.wrote(life, through: WriteID(1), at: start + .milliseconds(500))
+        try invariant.leads(life, at: later)
+        #expect(throws: Broken.self) { try invariant.leads(life, at: later + .milliseconds(500)) }
+        invariant.wrote(life, through: WriteID(2), at: later)
+        try invariant.leads(life, at: later + .seconds(60))
     }
 
     @Test("a right with an old token, and what was done under one")

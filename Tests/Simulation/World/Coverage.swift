@@ -11,7 +11,8 @@ package enum Happening: Int, CaseIterable, Sendable {
     case clocksBeyondTheBound, driftedClocks, rateChanges, wrongCalendars, leadersOffTheCalendar
     case pausesOfMembers, pausesBeforeSteps, pausesBeforeEffects
     case faultsMade, membersLeftInTrouble, drains, transfersAsked, transfersDone
-    case requestsAsked, requestsSettled, requestsForwarded, requestsRetried, requestsRepeatedAfterAnswer, requestsGivenUp, callersGone
+    case requestsAsked, requestsSettled, requestsForwarded, requestsRetried, requestsRepeatedAfterAnswer, requestsGivenUp, callersGone,
+        leadersWorkForged
     case identifiersReused, duplicatesInTheLog
     case readsLinearizable, readsAtFollowers, readsUnderTheLease, reportsGathered, historiesJudged
     case certificatesRecorded, obligationsResumed, signaturesDropped, signaturesImpossible, lateSignatures

@@ -205,12 +205,13 @@ package struct SimulatedDisk: Disk {
     }
 
     /// Latent damage somewhere: flips one bit of one byte that is not zero, so that it hits something that was written. Nil if there is none.
-    package mutating func corruptSomewhere() -> (file: FileName, offset: UInt64)? {
-        let files = names.sorted { $0.name < $1.name }
+    /// `limit`: among so many at the end of the files whose names begin so, in the order of their names.
+    package mutating func corruptSomewhere(amongLast limit: Int = .max, of prefix: String = "") -> (file: FileName, offset: UInt64)? {
+        let files = names.filter { $0.name.name.hasPrefix(prefix) }.sorted { $0.name < $1.name }
         var written = 0
         for file in files { for byte in inodes[file.inode].content where byte != 0 { written += 1 } }
         guard written > 0 else { return nil }
-        var remaining = Int(generator.below(UInt64(written)))
+        var remaining = written - 1 - Int(generator.below(UInt64(min(written, limit))))
         let bit = UInt8(1) << UInt8(generator.below(8))
         for file in files {
             for (offset, byte) in inodes[file.inode].content.enumerated() where byte != 0 {

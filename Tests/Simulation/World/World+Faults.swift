@@ -237,8 +237,8 @@ extension World {
         machine.isLost = true
     }
 
-    /// A bit of what was on its disk has turned. The member refuses to begin, and is lost; or the bit was nothing to it, and it goes on. Where
-    /// it was in the last flush, of which no later one tells, it would be taken for an unfinished end: that is not tried on the member itself.
+    /// A bit of what was on its disk has turned. The member refuses to begin, and is lost; or the bit was nothing to it (in the remains of a
+    /// flush that did not finish), and it goes on.
     private func damage(_ machine: SimulatedMember) throws(Broken) {
         guard machine.process != nil, mayLoseOne else { return }
         try die(machine, losingPower: true)
@@ -264,7 +264,7 @@ extension World {
         do throws(DiskRefusal) { opened = try open(&disk) } catch {
             throw Broken("JournalRecovery", [machine.id], "what its disk held a while ago is refused: \(error)")
         }
-        try recoveredDamaged(machine, opened)
+        try recoveredEarlier(machine, opened)
         let recovered = opened.recovered
         var known = machine.known
         let isAsItWas: Void? = try? checks.journalRecovery.recovered(machine.id, recovered, known: &known) { history.prefix(through: $0) }

@@ -27,6 +27,7 @@ struct Invariants {
     var promiseKept: PromiseKept
     var consentBeforeTerm = ConsentBeforeTerm()
     var leadersKnowTheirQuorum: LeadersKnowTheirQuorum
+    var leadersCanWrite: LeadersCanWrite
     var journalRecovery = JournalRecovery()
     var freshReads = FreshReads()
     var oneAnswerPerCaller = OneAnswerPerCaller()
@@ -46,6 +47,7 @@ struct Invariants {
         uniqueSerials = UniqueSerials(usedBefore: genesis.members.map(\.certificateSerial) + [genesis.identity.serial])
         promiseKept = PromiseKept(rateBoundPerMille: timing.clockRateBoundPerMille)
         leadersKnowTheirQuorum = LeadersKnowTheirQuorum(timing: timing)
+        leadersCanWrite = LeadersCanWrite(timing: timing)
     }
 }
 
@@ -92,7 +94,8 @@ extension World {
         let (role, term, commitIndex, appliedIndex) = (after.role, after.term, after.commitIndex, after.appliedIndex)
 
         observeHeard(machine, process, event, moment, readAt: readAt)
-        try observeEffects(machine, process, event, effects, readAt: readAt)
+        if trustsClocks, term > process.lastTerm { try observeNewTerm(machine, event, readAt: readAt) }
+        try observeEffects(machine, process, event, effects, moment, readAt: readAt)
 
         try observeLog(machine, process)
         let isLeader = role == .leader
@@ -134,6 +137,7 @@ extension World {
             if isLeader {
                 try checks.leadersKnowTheirQuorum.leads(
                     life, term: term, voters: configuration.voters, quorum: configuration.quorum, at: moment.instant)
+                try checks.leadersCanWrite.leads(life, at: moment.instant)
             }
             let answered = effects.compactMap { if case .reply(_, let ticket) = $0.action { ticket } else { nil } }
             try checks.oneAnswerPerCaller.ticked(life, at: moment.instant, grace: .milliseconds(200), answering: answered)
@@ -176,6 +180,8 @@ extension World {
             checks.oneAnswerPerCaller.asks(process.life, ticket, deadline: deadline)
         case .callerGone(let ticket):
             checks.oneAnswerPerCaller.goes(process.life, ticket)
+        case .wrote(let write):
+            checks.leadersCanWrite.wrote(process.life, through: write, at: moment.instant)
         case .peer(.consensus(let message, _), let sender):
             observeMessage(message, from: sender, machine, process, moment, readAt: readAt)
         default:
@@ -204,9 +210,15 @@ extension World {
         }
     }
 
+    /// The step took the member to another term: if it was a candidate who told it of that, a promise may have stood against it.
+    private func observeNewTerm(_ machine: SimulatedMember, _ event: Event, readAt: TrueTime) throws(Broken) {
+        guard case .peer(.consensus(let message, _), let sender) = event, case .voteRequest(let request) = message.body else { return }
+        try checks.promiseKept.follows(machine.id, sender, to: message.term, isTransfer: request.transfer != nil, at: readAt)
+    }
+
     /// What the member wants done: judged when it wants it where the decision counts, and when it leaves where the leaving does.
     private func observeEffects(
-        _ machine: SimulatedMember, _ process: SimulatedProcess, _ event: Event, _ effects: [Effect], readAt: TrueTime
+        _ machine: SimulatedMember, _ process: SimulatedProcess, _ event: Event, _ effects: [Effect], _ moment: Moment, readAt: TrueTime
     ) throws(Broken) {
         var isTransfer = false
         if case .peer(.consensus(let message, _), _) = event, case .voteRequest(let request) = message.body {
@@ -215,6 +227,7 @@ extension World {
         for effect in effects {
             switch effect.action {
             case .write(let write, let id):
+                checks.leadersCanWrite.writes(process.life, id, at: moment.instant)
                 try observeWrite(write, id, machine, process)
             case .send(.forward(let request), _):
                 var heard: ForwardedRequest?
@@ -308,6 +321,7 @@ extension World {
                 obligation.serial, UniqueSerials.Reservation(obligation: obligation.id, term: obligation.term))
         }
         guard let proposal = change.proposal else { return }
+        try checks.forwarding.committed(proposal, at: entry.index)
         try observeRights(proposal, entry, change)
         if entry.index.position % 16 == 0 { try probeApply(proposal, entry) }
         if let request = proposal.request {

@@ -198,6 +198,7 @@ extension World {
         trace.mix(bytes)
         try checks.noSecretInTheClear.leaves(machine.id, bytes, as: "a message to \(target)")
         let arrivals = network.arrivals(from: machine.place, to: place, at: now, coverage: &coverage)
+        if case .forward(let request) = message { forge(request, from: machine, to: place) }
         trace.say(now, "\(process.life) → \(target)\(arrivals.isEmpty ? " (lost)" : ""): \(words(for: message))")
         picture?.says(machine.place, to: place, at: now, arrives: arrivals, words(for: message))
         let connection = network.connection(from: machine.place, to: place)
@@ -205,6 +206,22 @@ extension World {
             agenda.plan(
                 .arrival(to: place, from: machine.place, bytes, sentTo: members[place].lives, connection: connection), at: arrival)
         }
+    }
+
+    /// Now and then a carrier of a broken release asks, beside what it was asked for, for what only a leader finds to do by itself.
+    private func forge(_ request: ForwardedRequest, from machine: SimulatedMember, to place: Int) {
+        guard !machine.isSound, forgeryGenerator.below(10) == 0 else { return }
+        coverage.note(.leadersWorkForged)
+        let forged = ForwardedRequest(
+            number: request.number | 1 << 63, operation: .command(.expire), principal: .leader,
+            request: .minted(session: forgeryGenerator.next(), sequence: 1, answeredThrough: 0),
+            remainingMilliseconds: request.remainingMilliseconds, believedTerm: request.believedTerm)
+        let message = PeerMessage.forward(forged)
+        trace.say(now, "\(machine.life) → \(members[place].id), forged: \(words(for: message))")
+        let connection = network.connection(from: machine.place, to: place)
+        agenda.plan(
+            .arrival(to: place, from: machine.place, message.encoded(), sentTo: members[place].lives, connection: connection),
+            at: now + forgeryGenerator.span(upTo: .milliseconds(20)))
     }
 
     func arrive(
@@ -404,7 +421,9 @@ extension World {
         guard machine.lives > 1, shellGenerator.below(2) == 0 else { return }
         var disk = machine.disk
         disk.faults = SimulatedDisk.Faults()
-        guard let damage = disk.corruptSomewhere() else { return }
+        // Half of the time in what was written last, of which no later flush tells that it was ever durable.
+        let isNew = shellGenerator.below(2) == 0
+        guard let damage = isNew ? disk.corruptSomewhere(amongLast: 400, of: "segment-") : disk.corruptSomewhere() else { return }
         let opened: OpenedDisk
         do throws(DiskRefusal) { opened = try open(&disk) } catch {
             coverage.note(.damagedJournalsRefused)

@@ -66,9 +66,15 @@ extension World {
         } catch { throw .journal(error) }
     }
 
-    /// What a damaged disk gave back was written once, all of it.
+    /// What a damaged disk gave back is what it would give back whole.
     func recoveredDamaged(_ machine: SimulatedMember, _ opened: OpenedDisk) throws(Broken) {
-        try checks.journalRecovery.recoveredDamaged(
+        try checks.journalRecovery.recoveredDamaged(machine.id, opened.recovered, known: machine.known) { history.prefix(through: $0) }
+        if let snapshot = opened.snapshot { _ = try restored(snapshot, machine) }
+    }
+
+    /// What a disk of a while ago gave back was written once, all of it.
+    func recoveredEarlier(_ machine: SimulatedMember, _ opened: OpenedDisk) throws(Broken) {
+        try checks.journalRecovery.recoveredEarlier(
             machine.id, opened.recovered, newest: machine.known.written.ballot, committed: { history.mark(at: $0) },
             isKnown: { checks.logMatching.isKnown($0, at: $1) })
         if let snapshot = opened.snapshot { _ = try restored(snapshot, machine) }

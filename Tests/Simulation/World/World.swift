@@ -69,6 +69,8 @@ package final class World {
     var shellGenerator: SeededGenerator
     /// For the schedule of faults.
     var faultGenerator: SeededGenerator
+    /// For what a member of a broken release would say.
+    var forgeryGenerator: SeededGenerator
     var nextJob: UInt64 = 1
     /// All faults have ended.
     var isHealing = false
@@ -112,6 +114,7 @@ package final class World {
         faultGenerator = SeededGenerator(seed: root.next())
         var machines = SeededGenerator(seed: root.next())
         agentGenerator = SeededGenerator(seed: root.next())
+        forgeryGenerator = SeededGenerator(seed: root.next())
         for (place, id) in ids.enumerated() {
             let clock = SimulatedClock(
                 reading: machines.below(1 << 50), rate: drawRate(using: &machines),
