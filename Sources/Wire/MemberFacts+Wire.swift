@@ -21,6 +21,7 @@ extension ProtoMemberFacts {
         }
         keptAside = facts.keptAside
         keptAsideExample = facts.keptAsideExample
+        operationsPort = UInt32(facts.operationsPort ?? 0)
     }
 }
 
@@ -37,6 +38,8 @@ extension MemberFacts {
         self.init(
             disk: proto.hasDiskFreeBytes ? DiskSpace(freeBytes: proto.diskFreeBytes, totalBytes: proto.diskTotalBytes) : nil,
             certificateNotAfter: proto.hasCertificateNotAfter ? WallClock(secondsSince1970: proto.certificateNotAfter) : nil,
-            projection: projection, keptAside: proto.keptAside, keptAsideExample: try checked(proto.keptAsideExample, "path"))
+            projection: projection, keptAside: proto.keptAside, keptAsideExample: try checked(proto.keptAsideExample, "path"),
+            operationsPort: proto.operationsPort == 0
+                ? nil : try required(UInt16(exactly: proto.operationsPort), "port \(proto.operationsPort)"))
     }
 }

@@ -34,15 +34,18 @@ package struct MemberFacts: Hashable, Sendable {
     /// Projected files that another hand had changed, kept aside and not looked at yet; and one of them.
     package var keptAside: UInt32
     package var keptAsideExample: String
+    /// Where it serves operators; nil: not said.
+    package var operationsPort: UInt16?
     package init(
         disk: DiskSpace? = nil, certificateNotAfter: WallClock? = nil, projection: Projection = .off, keptAside: UInt32 = 0,
-        keptAsideExample: String = ""
+        keptAsideExample: String = "", operationsPort: UInt16? = nil
     ) {
         self.disk = disk
         self.certificateNotAfter = certificateNotAfter
         self.projection = projection
         self.keptAside = keptAside
         self.keptAsideExample = keptAsideExample
+        self.operationsPort = operationsPort
     }
 
     /// Of a sentence or a path, in bytes; the shell cuts what is longer.

@@ -72,10 +72,7 @@ extension ProtoAppend {
             var proto = ProtoEntry()
             proto.term = entry.term.number
             proto.payload = field(entry.payload)
-            if let configuration = entry.configuration {
-                proto.configuration.voters = configuration.voters.map(\.name)
-                proto.configuration.learners = configuration.learners.map(\.name)
-            }
+            if let configuration = entry.configuration { proto.configuration = ProtoConfiguration(configuration) }
             return proto
         }
     }
@@ -120,6 +117,13 @@ extension Heartbeat {
         let promise = TimeSpan(nanoseconds: promiseNanoseconds)
         guard promise <= WireLimit.promise else { throw .malformed("promise of \(promise.milliseconds) ms") }
         self.init(number: try HeartbeatNumber(checking: number), promise: promise, commit: try LogIndex(checking: commit))
+    }
+}
+
+extension ProtoConfiguration {
+    init(_ configuration: Configuration) {
+        voters = configuration.voters.map(\.name)
+        learners = configuration.learners.map(\.name)
     }
 }
 

@@ -27,6 +27,14 @@ extension ProtoOutcome {
         case .rotationBegun(let serial): rotationBegun = field(serial.bytes)
         case .rotationAborted: rotationAborted = ProtoNothing()
         case .revoked(let index): revokedAt = index.position
+        case .invited(let id, let until):
+            invited.member = id.name
+            invited.untilMilliseconds = until.milliseconds
+        case .memberAdmitted(let id, let serial):
+            memberAdmitted.member = id.name
+            memberAdmitted.serial = field(serial.bytes)
+        case .memberRemoved(let id): memberRemoved = id.name
+        case .memberMoved(let id): memberMoved = id.name
         case .refused(let refusal): refused = ProtoRefusal(refusal)
         }
     }
@@ -51,6 +59,12 @@ extension Outcome {
         case .rotationBegun(let serial): self = .rotationBegun(try SerialNumber(checking: serial))
         case .rotationAborted: self = .rotationAborted
         case .revokedAt(let index): self = .revoked(at: try LogIndex(checking: index))
+        case .invited(let invited):
+            self = .invited(try MemberID(checking: invited.member), until: ClusterTime(milliseconds: invited.untilMilliseconds))
+        case .memberAdmitted(let admitted):
+            self = .memberAdmitted(try MemberID(checking: admitted.member), try SerialNumber(checking: admitted.serial))
+        case .memberRemoved(let id): self = .memberRemoved(try MemberID(checking: id))
+        case .memberMoved(let id): self = .memberMoved(try MemberID(checking: id))
         case .refused(let refusal): self = .refused(try Refusal(refusal))
         case nil: throw .malformed("outcome, or one of a newer version")
         }
@@ -83,6 +97,12 @@ extension ProtoRefusal {
         case .tooManyIdentities: kind = .tooManyIdentities
         case .unknownOperator(let name): (kind, text) = (.unknownOperator, name.text)
         case .operatorRevoked(let name): (kind, text) = (.operatorRevoked, name.text)
+        case .unknownMember(let id): (kind, text) = (.unknownMember, id.name)
+        case .memberNameTaken(let id): (kind, text) = (.memberNameTaken, id.name)
+        case .invitationUnknown: kind = .invitationUnknown
+        case .invitationUsed(let id): (kind, text) = (.invitationUsed, id.name)
+        case .membershipRefused(let reason): (kind, text) = (.membershipRefused, reason)
+        case .rulesTooOld(let needed): (kind, version) = (.rulesTooOld, needed.number)
         }
     }
 }
@@ -114,6 +134,12 @@ extension Refusal {
         case .tooManyIdentities: self = .tooManyIdentities
         case .unknownOperator: self = .unknownOperator(try OperatorName(checking: text))
         case .operatorRevoked: self = .operatorRevoked(try OperatorName(checking: text))
+        case .unknownMember: self = .unknownMember(try MemberID(checking: text))
+        case .memberNameTaken: self = .memberNameTaken(try MemberID(checking: text))
+        case .invitationUnknown: self = .invitationUnknown
+        case .invitationUsed: self = .invitationUsed(try MemberID(checking: text))
+        case .membershipRefused: self = .membershipRefused(text)
+        case .rulesTooOld: self = .rulesTooOld(MachineVersion(proto.version))
         case .unset, .UNRECOGNIZED: throw .malformed("refusal, or one of a newer version")
         }
     }

@@ -18,6 +18,8 @@ extension PeerHello {
             case .control: .control
             case .bulk: .bulk
             }
+        proto.address = address
+        proto.removedAt = removedAt?.position ?? 0
         return proto.serialized()
     }
 
@@ -32,7 +34,9 @@ extension PeerHello {
         }
         self.init(
             protocolVersion: proto.protocolVersion, cluster: try ClusterID(checking: proto.cluster),
-            incarnation: Incarnation(proto.incarnation), member: try MemberID(checking: proto.member), link: link)
+            incarnation: Incarnation(proto.incarnation), member: try MemberID(checking: proto.member), link: link,
+            address: try checked(proto.address, "address"),
+            removedAt: proto.removedAt == 0 ? nil : try LogIndex(checking: proto.removedAt))
     }
 }
 
@@ -58,6 +62,8 @@ extension PeerMessage {
         case .tagsObserved(let agent, let tags):
             proto.tagsObserved.agent = ProtoAgentKey(agent)
             proto.tagsObserved.tags = ProtoAgentTag.all(tags)
+        case .standingRequest: proto.standingRequest = ProtoNothing()
+        case .removed(let index): proto.removed = index.position
         }
         return proto.serialized()
     }
@@ -83,6 +89,8 @@ extension PeerMessage {
                     refused: try serialNumbers(observed.refused)))
         case .tagsObserved(let observed):
             self = .tagsObserved(try AgentKey(observed.agent), try AgentTags(checking: observed.tags))
+        case .standingRequest: self = .standingRequest
+        case .removed(let index): self = .removed(at: try LogIndex(checking: index))
         case nil: throw .malformed("peer message, or one of a newer version")
         }
     }

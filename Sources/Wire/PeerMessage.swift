@@ -21,15 +21,21 @@ package struct PeerHello: Hashable, Sendable {
     package var incarnation: Incarnation
     package var member: MemberID
     package var link: Link
+    /// `HOST:PORT` at which it is dialled; empty: it does not know.
+    package var address: String
+    /// The one that dialled is a member no more, since this entry.
+    package var removedAt: LogIndex?
     package init(
         protocolVersion: UInt32 = PeerHello.currentProtocol, cluster: ClusterID, incarnation: Incarnation, member: MemberID,
-        link: Link = .control
+        link: Link = .control, address: String = "", removedAt: LogIndex? = nil
     ) {
         self.protocolVersion = protocolVersion
         self.cluster = cluster
         self.incarnation = incarnation
         self.member = member
         self.link = link
+        self.address = address
+        self.removedAt = removedAt
     }
 }
 
@@ -52,6 +58,10 @@ package enum PeerMessage: Hashable, Sendable {
     case observed(AgentObservation)
     /// To the leader: the tags that an agent has now are not those of the state.
     case tagsObserved(AgentKey, AgentTags)
+    /// From one that hears of no leader: is it a member?
+    case standingRequest
+    /// The receiver is a member no more, since this entry.
+    case removed(at: LogIndex)
 }
 
 /// What a member says of itself beside every consensus message.

@@ -42,6 +42,7 @@ extension ProtoPrincipal {
         case .localUser(let uid): localUser = uid
         case .pairingHost(let address): pairingHost = address
         case .leader: leader = ProtoNothing()
+        case .joiningHost(let address): joiningHost = address
         }
     }
 }
@@ -54,6 +55,7 @@ extension Principal {
         case .localUser(let uid): self = .localUser(uid: uid)
         case .pairingHost(let address): self = .pairingHost(address: try checked(address, "address"))
         case .leader: self = .leader
+        case .joiningHost(let address): self = .joiningHost(address: try checked(address, "address"))
         case nil: throw .malformed("principal")
         }
     }
@@ -155,6 +157,20 @@ extension ProtoCommand {
             tagsLearned.tags = ProtoAgentTag.all(tags)
         case .activate(let serial): activate = field(serial.bytes)
         case .retire(let serial): retire = field(serial.bytes)
+        case .invite(let id, let address, let secretHash):
+            invite.member = id.name
+            invite.address = address
+            invite.secretHash = field(secretHash)
+        case .admit(let join):
+            admit.member = join.member.name
+            admit.secretHash = field(join.secretHash)
+            admit.publicKey = field(join.publicKey)
+            admit.signingRequest = field(join.signingRequest.der)
+        case .removeMember(let id): removeMember = id.name
+        case .setMemberAddress(let id, let address):
+            setMemberAddress.member = id.name
+            setMemberAddress.address = address
+        case .reconfigure(let configuration): reconfigure = ProtoConfiguration(configuration)
         }
     }
 }
@@ -214,6 +230,19 @@ extension Command {
         case .tagsLearned(let learned): self = .tagsLearned(try AgentKey(learned.agent), try AgentTags(checking: learned.tags))
         case .activate(let serial): self = .activate(try SerialNumber(checking: serial))
         case .retire(let serial): self = .retire(try SerialNumber(checking: serial))
+        case .invite(let invite):
+            self = .invite(
+                try MemberID(checking: invite.member), address: try checked(invite.address, "address"), secretHash: bytes(invite.secretHash)
+            )
+        case .admit(let admit):
+            self = .admit(
+                JoinRequest(
+                    member: try MemberID(checking: admit.member), secretHash: bytes(admit.secretHash), publicKey: bytes(admit.publicKey),
+                    signingRequest: SigningRequest(der: bytes(admit.signingRequest))))
+        case .removeMember(let id): self = .removeMember(try MemberID(checking: id))
+        case .setMemberAddress(let move):
+            self = .setMemberAddress(try MemberID(checking: move.member), try checked(move.address, "address"))
+        case .reconfigure(let configuration): self = .reconfigure(try Configuration(configuration))
         case nil: throw .malformed("command, or one of a newer version")
         }
     }

@@ -38,6 +38,12 @@ extension StateImage {
         if let lastRotation { proto.lastRotation = ProtoRotationDone(lastRotation) }
         proto.revocations = revocations.map { ProtoRevocation($0) }
         proto.revocationIndex = revocationIndex.position
+        proto.members = members.map { ProtoKnownMember($0) }
+        proto.invitations = invitations.map { ProtoInvitation($0) }
+        proto.formerMembers = formerMembers.map { ProtoFormerMember($0) }
+        proto.voters = voters.map(\.name)
+        proto.learners = learners.map(\.name)
+        proto.membershipIndex = membershipIndex.position
         let bytes: [UInt8]
         do { bytes = try proto.serializedBytes() } catch { throw .tooLarge(count: .max, limit: WireLimit.image) }
         guard bytes.count <= WireLimit.image else { throw .tooLarge(count: bytes.count, limit: WireLimit.image) }
@@ -69,6 +75,12 @@ extension StateImage {
         if proto.hasLastRotation { lastRotation = try RotationRecord(proto.lastRotation) }
         revocations = try each(proto.revocations) { (revocation) throws(WireFailure) in try RevocationRecord(revocation) }
         revocationIndex = try LogIndex(checking: proto.revocationIndex)
+        members = try each(proto.members) { (member) throws(WireFailure) in try KnownMember(member) }
+        invitations = try each(proto.invitations) { (invitation) throws(WireFailure) in try Invitation(invitation) }
+        formerMembers = try each(proto.formerMembers) { (member) throws(WireFailure) in try FormerMember(member) }
+        voters = try each(proto.voters) { (name) throws(WireFailure) in try MemberID(checking: name) }
+        learners = try each(proto.learners) { (name) throws(WireFailure) in try MemberID(checking: name) }
+        membershipIndex = try LogIndex(checking: proto.membershipIndex)
     }
 }
 
@@ -188,6 +200,7 @@ extension ProtoOpenObligation {
         case .operatorCertificate(let name): operatorCertificate = name.text
         case .agentCertificate(let reqid, let name): agentCertificate = ProtoAgentKey(AgentKey(name: name, pairing: reqid))
         case .dispatcherIdentity: dispatcherIdentity = ProtoNothing()
+        case .memberCertificate(let member): memberCertificate = member.name
         }
         signingRequest = field(open.obligation.signingRequest.der)
         serial = field(open.obligation.serial.bytes)
@@ -206,6 +219,7 @@ extension StateImage.OpenObligation {
             let key = try AgentKey(proto)
             purpose = .agentCertificate(key.pairing, key.name)
         case .dispatcherIdentity: purpose = .dispatcherIdentity
+        case .memberCertificate(let name): purpose = .memberCertificate(try MemberID(checking: name))
         case nil: throw .malformed("purpose of an obligation")
         }
         self.init(
@@ -431,5 +445,84 @@ extension RevocationRecord {
         self.init(
             serial: try SerialNumber(checking: proto.serial), subject: subject, reason: proto.reason,
             revokedAt: WallClock(secondsSince1970: proto.revokedAtSeconds), index: try LogIndex(checking: proto.index))
+    }
+}
+
+// MARK: Members
+
+extension ProtoKnownMember {
+    fileprivate init(_ member: KnownMember) {
+        id = member.id.name
+        address = member.address
+        certificateSerial = field(member.certificateSerial.bytes)
+        certificate = field(member.certificate)
+        publicKey = field(member.publicKey)
+        phase =
+            switch member.phase {
+            case .joining: .joining
+            case .staying: .staying
+            case .leaving: .leaving
+            }
+    }
+}
+
+extension KnownMember {
+    fileprivate init(_ proto: ProtoKnownMember) throws(WireFailure) {
+        let phase: Phase
+        switch proto.phase {
+        case .joining: phase = .joining
+        case .staying: phase = .staying
+        case .leaving: phase = .leaving
+        case .unset, .UNRECOGNIZED: throw .malformed("phase of a member")
+        }
+        self.init(
+            id: try MemberID(checking: proto.id), address: try checked(proto.address, "address"),
+            certificateSerial: try SerialNumber(checking: proto.certificateSerial), certificate: bytes(proto.certificate),
+            publicKey: bytes(proto.publicKey), phase: phase)
+    }
+}
+
+extension ProtoInvitation {
+    fileprivate init(_ invitation: Invitation) {
+        id = invitation.id.name
+        address = invitation.address
+        secretHash = field(invitation.secretHash)
+        expiresMilliseconds = invitation.expires.milliseconds
+        invitedAtSeconds = invitation.invitedAt.secondsSince1970
+        if let binding = invitation.binding {
+            self.binding.publicKey = field(binding.publicKey)
+            self.binding.obligation = binding.obligation.index.position
+        }
+    }
+}
+
+extension Invitation {
+    fileprivate init(_ proto: ProtoInvitation) throws(WireFailure) {
+        var binding: Binding?
+        if proto.hasBinding {
+            binding = Binding(
+                publicKey: bytes(proto.binding.publicKey), obligation: ObligationID(try LogIndex(checking: proto.binding.obligation)))
+        }
+        self.init(
+            id: try MemberID(checking: proto.id), address: try checked(proto.address, "address"), secretHash: bytes(proto.secretHash),
+            expires: ClusterTime(milliseconds: proto.expiresMilliseconds), invitedAt: WallClock(secondsSince1970: proto.invitedAtSeconds),
+            binding: binding)
+    }
+}
+
+extension ProtoFormerMember {
+    fileprivate init(_ member: FormerMember) {
+        id = member.id.name
+        certificateSerial = field(member.certificateSerial.bytes)
+        index = member.index.position
+        removedAtSeconds = member.removedAt.secondsSince1970
+    }
+}
+
+extension FormerMember {
+    fileprivate init(_ proto: ProtoFormerMember) throws(WireFailure) {
+        self.init(
+            id: try MemberID(checking: proto.id), certificateSerial: try SerialNumber(checking: proto.certificateSerial),
+            index: try LogIndex(checking: proto.index), removedAt: WallClock(secondsSince1970: proto.removedAtSeconds))
     }
 }

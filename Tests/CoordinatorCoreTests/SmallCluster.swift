@@ -17,7 +17,8 @@ func must<Value>(_ value: Value?) -> Value {
 }
 
 final class SmallCluster {
-    let names: [MemberID]
+    private(set) var names: [MemberID]
+    private let founders: [MemberID]
     var members: [Member]
     var alive: [Bool]
     var now = Instant(nanosecondsSinceBoot: 1_000_000_000)
@@ -35,6 +36,8 @@ final class SmallCluster {
     var jobs: [(member: Int, job: SigningJob)] = []
     /// Members that ended themselves, and why.
     var stopped: [(member: Int, reason: StopReason)] = []
+    /// Members that were removed, and since when.
+    var left: [(member: Int, index: LogIndex)] = []
     /// Messages between these are lost.
     var cut: [(MemberID, MemberID)] = []
     /// Members that do not hear when leadership is handed to them.
@@ -69,6 +72,7 @@ final class SmallCluster {
     init(_ count: Int = 3, knows: [Int: MachineVersion] = [:], snapshots policy: SnapshotPolicy? = nil) {
         let names = ["a", "b", "c", "d", "e"].prefix(count).map { must(MemberID($0)) }
         self.names = names
+        founders = names
         let now = now
         members = names.enumerated().map { number, name in
             Member(
@@ -121,6 +125,7 @@ final class SmallCluster {
                 snapshots[member] = (base, state)
                 give(.snapshotSaved(base.place), to: member)
             case .fetchSnapshot(let place, let source): fetches.append((member, place, source))
+            case .leave(let index): left.append((member, index))
             case .stop(let reason):
                 guard case .versionUnknown = reason else { preconditionFailure("a member stopped: \(reason)") }
                 alive[member] = false
@@ -149,6 +154,21 @@ final class SmallCluster {
         }
     }
 
+    /// One that was let in begins, with an empty journal.
+    func add(_ name: String) {
+        let contacts = names
+        names.append(must(MemberID(name)))
+        alive.append(true)
+        held.append([])
+        durable.append(.zero)
+        let number = names.count - 1
+        members.append(
+            Member(
+                genesis: SmallCluster.genesis(founders), configuration: must(Configuration(voters: founders)), recovered: .nothing,
+                settings: MemberSettings(id: names[number], version: "test", session: UInt64(number) + 900, contacts: contacts),
+                seed: UInt64(number) + 70, now: moment(of: number)))
+    }
+
     /// The process ends and another begins with its journal, of which everything that it knew to be committed is durable.
     func restart(_ member: Int, knows: MachineVersion = .newest) {
         let former = members[member]
@@ -158,7 +178,7 @@ final class SmallCluster {
             entries: Array(former.raft.committedEntries(after: snapshot?.base.index ?? .zero, through: former.raft.commitIndex)),
             snapshot: snapshot?.base.place)
         members[member] = Member(
-            genesis: SmallCluster.genesis(names), configuration: must(Configuration(voters: names)), recovered: recovered,
+            genesis: SmallCluster.genesis(founders), configuration: must(Configuration(voters: founders)), recovered: recovered,
             snapshot: snapshot?.state,
             settings: MemberSettings(
                 id: names[member], version: "test", knows: knows, session: former.settings.session + 1_000,

@@ -70,6 +70,22 @@ extension ValueGenerator {
                 reason: text(), revokedAt: wallClock(), index: index())
         }
         image.revocationIndex = index()
+        image.members = Array(["a", "b", "c-3"].prefix(some())).map {
+            KnownMember(
+                id: MemberID($0)!, address: text(), certificateSerial: serial(), certificate: bytes(900), publicKey: bytes(90),
+                phase: pick([.joining, .staying, .leaving]))
+        }
+        image.invitations = Array(["x", "y"].prefix(some())).map {
+            Invitation(
+                id: MemberID($0)!, address: text(), secretHash: bytes(32), expires: clusterTime(), invitedAt: wallClock(),
+                binding: optional(Invitation.Binding(publicKey: bytes(90), obligation: obligation())))
+        }
+        image.formerMembers = Array(["m", "n", "o"].prefix(some())).map {
+            FormerMember(id: MemberID($0)!, certificateSerial: serial(), index: index(), removedAt: wallClock())
+        }
+        image.voters = Array(["a", "b"].prefix(some())).map { MemberID($0)! }
+        image.learners = Array(["c-3"].prefix(some())).map { MemberID($0)! }
+        image.membershipIndex = index()
         return image
     }
 
@@ -87,7 +103,10 @@ extension ValueGenerator {
         StateImage.OpenObligation(
             obligation: Obligation(
                 id: id,
-                purpose: pick([.operatorCertificate(operatorName()), .agentCertificate(reqid(), agentName()), .dispatcherIdentity]),
+                purpose: pick([
+                    .operatorCertificate(operatorName()), .agentCertificate(reqid(), agentName()), .dispatcherIdentity,
+                    .memberCertificate(member()),
+                ]),
                 signingRequest: SigningRequest(der: bytes()), serial: serial(), term: term(), reservedAt: wallClock()),
             waiters: (0..<random.below(3)).map { _ in
                 flip() ? .client("x", principal()) : .minted(session: any(), sequence: any(), principal())
@@ -150,7 +169,8 @@ struct StateLife {
         let person = OperatorName(generator.pick(["ada", "bob"]))!
         let reqid = Reqid(generator.random.below(60))
         let der = SigningRequest(der: [1, 2, 3])
-        switch generator.random.below(20) {
+        switch generator.random.below(25) {
+        case 20, 21, 22, 23, 24: return membershipCommand(der)
         case 0: return (.openPairing(milliseconds: generator.pick([600_000, .max])), root)
         case 1, 2:
             let submission = PairingSubmission(
@@ -197,6 +217,44 @@ struct StateLife {
             let target: RevocationTarget = generator.pick([.agent(name), .operatorNamed(person), .serial(generator.serial())])
             return generator.flip() ? (.revoke(target, reason: "lost"), root) : (.abortRotation, root)
         default: return (generator.flip() ? .unpair(name) : .closePairing, root)
+        }
+    }
+
+    private var nextMember = 0
+
+    /// Members come and go as a leader would let them.
+    private mutating func membershipCommand(_ der: SigningRequest) -> (Command, Principal) {
+        if state.machineVersion < .third { return (.raiseVersion(state.machineVersion.next), .leader) }
+        let root = Principal.localUser(uid: 0)
+        let voters = state.voters
+        for member in state.members {
+            switch member.phase {
+            case .joining where !state.learners.contains(member.id):
+                return (.reconfigure(Configuration(voters: voters, learners: state.learners + [member.id])!), .leader)
+            case .joining:
+                if generator.flip() { continue }
+                let learners = state.learners.filter { $0 != member.id }
+                if voters.count < 5 { return (.reconfigure(Configuration(voters: voters + [member.id], learners: learners)!), .leader) }
+            case .leaving:
+                if generator.flip() { continue }
+                let others = voters.filter { $0 != member.id }
+                guard !others.isEmpty else { continue }
+                return (.reconfigure(Configuration(voters: others, learners: state.learners.filter { $0 != member.id })!), .leader)
+            case .staying: break
+            }
+        }
+        let secret = [UInt8](repeating: 7, count: 32)
+        if let invitation = state.invitations.first, invitation.binding == nil, generator.flip() {
+            let join = JoinRequest(member: invitation.id, secretHash: secret, publicKey: [1, 2], signingRequest: der)
+            return (.admit(join), .joiningHost(address: "192.0.2.7"))
+        }
+        switch generator.random.below(5) {
+        case 0, 1:
+            nextMember += 1
+            return (.invite(MemberID("m\(nextMember)")!, address: "192.0.2.1:\(8_000 + nextMember)", secretHash: secret), root)
+        case 2: return (.removeMember(generator.pick(state.members).id), root)
+        case 3: return (.setMemberAddress(generator.pick(state.members).id, "192.0.2.2:\(9_000 + index)"), root)
+        default: return (.memberHolds(generator.pick(state.members).id, state.identities[0].serial), .leader)
         }
     }
 }

@@ -89,10 +89,16 @@ import Testing
                 sum["rotation", default: 0] += image.rotation == nil ? 0 : 1
                 sum["last rotation", default: 0] += image.lastRotation == nil ? 0 : 1
                 sum["revocations", default: 0] += image.revocations.count
+                sum["joining", default: 0] += image.members.count { $0.phase == .joining }
+                sum["leaving", default: 0] += image.members.count { $0.phase == .leaving }
+                sum["invitations", default: 0] += image.invitations.count { $0.binding == nil }
+                sum["tokens used", default: 0] += image.invitations.count { $0.binding != nil }
+                sum["former members", default: 0] += image.formerMembers.count
+                sum["learners", default: 0] += image.learners.count
                 sum["open", default: 0] += image.pairingOpenUntil == nil ? 0 : 1
             }
         }
-        #expect(sum.count == 17)
+        #expect(sum.count == 23)
         for (part, count) in sum { #expect(count > 0, "\(part) never held anything") }
     }
 

@@ -35,7 +35,8 @@ struct ValueGenerator {
     mutating func obligation() -> ObligationID { ObligationID(index()) }
 
     mutating func principal() -> Principal {
-        switch random.below(4) {
+        switch random.below(5) {
+        case 4: .joiningHost(address: pick(["192.0.2.1", "::1", ""]))
         case 0: .operatorCertificate(operatorName(), serial())
         case 1: .localUser(uid: pick([0, 1000, .max]))
         case 2: .pairingHost(address: pick(["192.0.2.1", "::1", ""]))
@@ -54,7 +55,7 @@ struct ValueGenerator {
     }
 
     mutating func command() -> Command {
-        switch random.below(24) {
+        switch random.below(29) {
         case 0: .issueOperator(operatorName(), signingRequest: SigningRequest(der: bytes()))
         case 1: .openPairing(milliseconds: any())
         case 2: .closePairing
@@ -82,6 +83,13 @@ struct ValueGenerator {
         case 18: .activate(serial())
         case 19: .retire(serial())
         case 22: .raiseVersion(MachineVersion(pick([0, 1, 2, .max])))
+        case 23: .invite(member(), address: text(), secretHash: bytes(64))
+        case 24:
+            .admit(
+                JoinRequest(member: member(), secretHash: bytes(64), publicKey: bytes(300), signingRequest: SigningRequest(der: bytes())))
+        case 25: .removeMember(member())
+        case 26: .setMemberAddress(member(), text())
+        case 27: .reconfigure(configuration())
         default: .expire
         }
     }
@@ -124,8 +132,7 @@ struct ValueGenerator {
         let genesis = genesis()
         return PeerHello(
             protocolVersion: UInt32(truncatingIfNeeded: any()), cluster: genesis.cluster, incarnation: genesis.incarnation,
-            member: member(),
-            link: pick([.control, .bulk]))
+            member: member(), link: pick([.control, .bulk]), address: text(), removedAt: optional(LogIndex(1 + random.below(1_000))))
     }
 
     mutating func heartbeat() -> Heartbeat {
@@ -165,7 +172,7 @@ struct ValueGenerator {
     }
 
     mutating func refusal() -> Refusal {
-        switch random.below(21) {
+        switch random.below(29) {
         case 0: .notAllowed
         case 1: .requestIDReused
         case 2: .requestForgotten
@@ -186,12 +193,20 @@ struct ValueGenerator {
         case 17: .rotationAborted
         case 18: .stepGone
         case 19: .tooManyIdentities
+        case 20: .unknownOperator(operatorName())
+        case 21: .operatorRevoked(operatorName())
+        case 22: .unknownMember(member())
+        case 23: .memberNameTaken(member())
+        case 24: .invitationUnknown
+        case 25: .invitationUsed(member())
+        case 26: .membershipRefused(text())
+        case 27: .rulesTooOld(MachineVersion(UInt32(truncatingIfNeeded: random.next())))
         default: .signingFailed(text())
         }
     }
 
     mutating func outcome() -> Outcome {
-        switch random.below(16) {
+        switch random.below(20) {
         case 0: .underway(obligation())
         case 1: .operatorIssued(operatorName(), serial())
         case 2: .pairingOpened(until: ClusterTime(milliseconds: any()))
@@ -204,6 +219,11 @@ struct ValueGenerator {
         case 9: .stepped
         case 10: .rotationBegun(serial())
         case 11: .rotationAborted
+        case 12: .revoked(at: index())
+        case 13: .invited(member(), until: ClusterTime(milliseconds: any()))
+        case 14: .memberAdmitted(member(), serial())
+        case 15: .memberRemoved(member())
+        case 16: .memberMoved(member())
         default: .refused(refusal())
         }
     }
@@ -222,11 +242,13 @@ struct ValueGenerator {
         MemberFacts(
             disk: optional(MemberFacts.DiskSpace(freeBytes: any(), totalBytes: any())), certificateNotAfter: optional(wallClock()),
             projection: pick([.off, .waiting, .following, .failing(text())]), keptAside: UInt32(truncatingIfNeeded: any()),
-            keptAsideExample: text())
+            keptAsideExample: text(), operationsPort: optional(UInt16(1 + random.below(65_535))))
     }
 
     mutating func peerMessage() -> PeerMessage {
-        switch random.below(11) {
+        switch random.below(13) {
+        case 7: return .standingRequest
+        case 8: return .removed(at: index())
         case 0:
             return .forward(
                 ForwardedRequest(

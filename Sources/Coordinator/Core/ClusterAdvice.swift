@@ -56,11 +56,12 @@ extension ClusterView {
     // MARK: The cluster
 
     private func adviseOnWork(_ add: Add) {
-        let missing = members.filter { $0.report == nil }.map(\.id.name)
-        if reachable.count < quorum {
+        let missing = voters.filter { $0.report == nil }.map(\.id.name)
+        let count = reachableVoters.count
+        if count < quorum {
             add(
                 .alarm, nil,
-                "\(reachable.count) of \(members.count) members \(reachable.count == 1 ? "answers" : "answer") and \(quorum) are needed: "
+                "\(count) of \(voters.count) members \(count == 1 ? "answers" : "answer") and \(quorum) are needed: "
                     + "pairing, rotation and all else that must happen once waits; start \(list(missing))")
         } else if leader == nil {
             add(
@@ -97,6 +98,7 @@ extension ClusterView {
     // MARK: A member
 
     private func advise(on member: MemberView, _ add: Add) {
+        adviseOnStanding(of: member, add)
         guard let report = member.report else {
             let since =
                 member.contactMilliseconds.map { ", last heard of \(Quantity.span(seconds: Int64(clamping: $0 / 1_000))) ago" } ?? ""
@@ -141,6 +143,26 @@ extension ClusterView {
                 "member \(member.id) keeps \(count) \(count == 1 ? "file" : "files") that somebody had changed by hand, "
                     + "\(count == 1 ? "" : "the last ")\(report.facts.keptAsideExample): edits there have no effect; look at it, then remove it"
             )
+        }
+    }
+
+    private func adviseOnStanding(of member: MemberView, _ add: Add) {
+        switch member.standing {
+        case .voter: break
+        case .learner:
+            add(.note, member.id, "member \(member.id) learns and does not vote yet: it will once it has caught up and is reached")
+        case .joining:
+            add(.note, member.id, "member \(member.id) has its certificate and is not taken in yet: that needs a leader")
+        case .leaving:
+            let others = voters.filter { $0.id != member.id }
+            let silent = others.filter { $0.report == nil }.map(\.id.name)
+            if member.isVoter, others.count - silent.count < others.count / 2 + 1 {
+                add(
+                    .warning, member.id,
+                    "member \(member.id) is to leave, and stays because too few would answer without it: start \(list(silent))")
+            } else {
+                add(.note, member.id, "member \(member.id) is on its way out: that takes a moment")
+            }
         }
     }
 

@@ -11,7 +11,19 @@ import Wire
 package struct ClusterView: Sendable {
     /// One configured member.
     package struct MemberView: Sendable {
-        package let record: MemberRecord
+        package enum Standing: String, Hashable, Sendable {
+            case voter
+            /// It receives the log, and votes once it has caught up.
+            case learner
+            /// It has its certificate; the leader has not taken it in yet.
+            case joining
+            /// It goes as soon as the others are enough without it.
+            case leaving
+        }
+        package let record: KnownMember
+        package let standing: Standing
+        /// Whether it counts towards the quorum; one on its way out does until it is gone.
+        package let isVoter: Bool
         /// Nil: it did not answer in time.
         package let report: MemberReport?
         /// Entries that it lacks of the leader's log, as the leader sees it; failing a leader, of the longest commit; nil: not known.
@@ -55,15 +67,18 @@ package struct ClusterView: Sendable {
         leader = leading?.member
         let commit = reports.map(\.commitIndex).max() ?? .zero
         let middle = ClusterView.middle(of: reports.compactMap { $0.calendar.map { ClusterView.difference($0, now) } })
-        members = state.genesis.members.map { record in
+        members = state.members.map { record in
             let report = reports.first { $0.member == record.id }
             let contact = leading?.peers.first { $0.member == record.id }
             var lag = contact.map { ClusterView.behind($0.match, leading?.lastLogIndex ?? .zero) }
             if let report, contact == nil { lag = ClusterView.behind(report.lastLogIndex, commit) }
             let isLeader = record.id == leading?.member
             let identities = state.identities.filter { !$0.isFinished }.map(\.serial)
+            let isVoter = state.voters.contains(record.id)
+            let isLearner = state.learners.contains(record.id)
             return MemberView(
-                record: record, report: report, lag: lag,
+                record: record, standing: record.phase == .leaving ? .leaving : isVoter ? .voter : isLearner ? .learner : .joining,
+                isVoter: isVoter, report: report, lag: lag,
                 contactMilliseconds: isLeader || leading == nil ? report?.leaderContactMilliseconds : contact?.lastAnswerMilliseconds,
                 calendarAheadSeconds: report?.calendar.flatMap { calendar in
                     middle.map { ClusterView.difference($0, ClusterView.difference(calendar, now)) }
@@ -72,9 +87,11 @@ package struct ClusterView: Sendable {
     }
 
     package var reachable: [MemberView] { members.filter { $0.report != nil } }
-    package var quorum: Int { members.count / 2 + 1 }
+    package var voters: [MemberView] { members.filter(\.isVoter) }
+    package var reachableVoters: [MemberView] { reachable.filter(\.isVoter) }
+    package var quorum: Int { voters.count / 2 + 1 }
     /// How many more members may fail.
-    package var failuresSurvived: Int { max(0, reachable.count - quorum) }
+    package var failuresSurvived: Int { max(0, reachableVoters.count - quorum) }
 
     /// Of an even number the lower of the two: which half is right nobody knows.
     private static func middle(of leads: [Int64]) -> Int64? {

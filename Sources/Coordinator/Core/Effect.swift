@@ -42,6 +42,8 @@ package enum Action: Sendable {
     /// Get the snapshot from that member, over the bulk connection; check it, make it durable: answered by `.snapshotFetched` or
     /// `.snapshotNotFetched`. One at a time.
     case fetchSnapshot(SnapshotPlace, from: MemberID)
+    /// This member was removed, since that entry: end in good order and do not come back. Given once.
+    case leave(since: LogIndex)
     /// End the process (a supervisor starts it anew from what the disk holds).
     case stop(StopReason)
 }

@@ -112,12 +112,14 @@ package struct MemberSettings: Hashable, Sendable {
     package var agentDays: Int64
     package var operatorDays: Int64
     package var dispatcherDays: Int64
+    /// Members of whom it was told when it joined, or knew in an earlier life.
+    package var contacts: [MemberID]
     /// Nil: no snapshot is taken, and no log is cut.
     package var snapshots: SnapshotPolicy?
     package init(
         id: MemberID, version: String, timing: Timing = Timing(), knows: MachineVersion = .newest, session: UInt64, agentDays: Int64 = 825,
         operatorDays: Int64 = 825,
-        dispatcherDays: Int64 = 825, snapshots: SnapshotPolicy? = nil
+        dispatcherDays: Int64 = 825, snapshots: SnapshotPolicy? = nil, contacts: [MemberID] = []
     ) {
         self.id = id
         self.version = version
@@ -128,5 +130,6 @@ package struct MemberSettings: Hashable, Sendable {
         self.operatorDays = operatorDays
         self.dispatcherDays = dispatcherDays
         self.snapshots = snapshots
+        self.contacts = contacts
     }
 }

@@ -41,6 +41,8 @@ struct Leadership: Hashable, Sendable {
     var proposedExpiry: LogIndex?
     /// The entry that brings new rules into force, until it is applied.
     var proposedVersion: LogIndex?
+    /// The entry that changes the configuration, until it is applied.
+    var proposedChange: LogIndex?
     /// What its duty towards the agents has under way.
     var rotation: RotationDuty
     /// This member's calendar is off the middle of all: it signs nothing.

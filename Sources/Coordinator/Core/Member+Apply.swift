@@ -24,6 +24,7 @@ extension Member {
                 note(proposal, change, into: &effects)
                 if hasCaughtUp, let projection = ProjectionChange(proposal.command, change) { effects.append(Effect(.project(projection))) }
                 if let identity = change.prepared { effects.append(Effect(.hold(identity))) }
+                if case .reconfigure = proposal.command { configurationApplied(into: &effects) }
                 for decision in change.decided { effects.append(Effect(.announce(decision))) }
                 applied(change, at: entry.index, term: entry.term, now: now, into: &effects)
                 if !knowsTheRules { effects.append(Effect(.stop(.versionUnknown(state.machineVersion, known: settings.knows)))) }
@@ -64,6 +65,11 @@ extension Member {
             case .rotationAborted: log("rotation-abort", [])
             case .revoked:
                 if case .revoke(let target, let reason) = proposal.command { log("revoke", [("TARGET", target.text), ("REASON", reason)]) }
+            case .invited(let member, _): log("member-invite", [("MEMBER", member.name)])
+            case .memberAdmitted(let member, let serial): log("member-admit", [("MEMBER", member.name), ("SERIAL", serial.hexadecimal)])
+            case .memberRemoved(let member): log("member-remove", [("MEMBER", member.name)])
+            case .memberMoved(let member):
+                log("member-move", [("MEMBER", member.name), ("ADDRESS", state.member(member)?.address ?? "")])
             case .underway, .stepped, .refused: break
             }
         }
@@ -77,6 +83,9 @@ extension Member {
         case .tagsLearned(let agent, let tags): log("tags", [("AGENT", agent.name.text), ("TAGS", "\(tags.all.count)")])
         case .activate(let serial): log("cert-rotated", [("SERIAL", serial.hexadecimal)])
         case .raiseVersion(let version): log("version-raise", [("VERSION", "\(version)")])
+        case .reconfigure(let configuration):
+            let (voters, learners) = (configuration.voters.map(\.name), configuration.learners.map(\.name))
+            log("members", [("VOTERS", voters.joined(separator: ",")), ("LEARNERS", learners.joined(separator: ","))])
         case .retire(let serial): log("serial-retire", [("SERIAL", serial.hexadecimal)])
         default: break
         }

@@ -96,6 +96,8 @@ extension Member {
                 answer(callAt: position, with: .notLeader(raft.leader, term: raft.term), into: &effects)
             } else if let known = knownOutcome(of: call) {
                 answer(callAt: position, with: known, into: &effects)
+            } else if let leader = raft.leader, let needed = rulesUnknown(to: leader, for: call) {
+                answer(callAt: position, with: .settled(.refused(.rulesTooOld(needed)), through: state.appliedIndex), into: &effects)
             } else if let leader = raft.leader, now.instant >= retryAt {
                 forward(callAt: position, to: leader, at: now, into: &effects)
             } else if now.instant >= retryAt {
@@ -161,6 +163,10 @@ extension Member {
                 calls[position].stage = .underway(obligation)
                 return
             }
+            if case .removeMember(let id) = command, state.isOperator(call.principal), let problem = removalProblem(id, at: now.instant) {
+                answer(callAt: position, with: .settled(.refused(.membershipRefused(problem)), through: state.appliedIndex), into: &effects)
+                return
+            }
             let proposal = Proposal(
                 command: command, principal: call.principal, request: call.request, time: clusterTime(at: now.instant),
                 calendar: now.wallClock)
@@ -192,6 +198,14 @@ extension Member {
         else { return nil }
         if case .underway = outcome { return nil }
         return .settled(outcome, through: state.appliedIndex)
+    }
+
+    /// A leader of an older release could not read the request.
+    private func rulesUnknown(to leader: MemberID, for call: Call) -> MachineVersion? {
+        guard case .command(let command) = call.operation, let known = knownVersions.first(where: { $0.member == leader })?.version,
+            command.neededVersion > known
+        else { return nil }
+        return command.neededVersion
     }
 
     private mutating func forward(callAt position: Int, to leader: MemberID, at now: Moment, into effects: inout [Effect]) {

@@ -12,6 +12,9 @@ import DispatcherState
 import Wire
 
 extension Member {
+    /// As long as those that `cluster init` makes; the peer port does not look at it.
+    static let memberDays: Int64 = 3_650
+
     func clusterTime(at now: Instant) -> ClusterTime { leadership?.clock.time(at: now) ?? state.time }
 
     mutating func performDuties(at now: Moment, consensus: inout [ConsensusEffect], into effects: inout [Effect]) {
@@ -64,6 +67,7 @@ extension Member {
             }
         }
         tendVersion(&duties, at: now, consensus: &consensus)
+        tendMembership(&duties, at: now, consensus: &consensus)
         tendRotation(&duties, lease: lease, at: now, consensus: &consensus, into: &effects)
         leadership = duties
     }
@@ -98,12 +102,14 @@ extension Member {
 
     /// A step of the leader's own; nil if it cannot propose now (a transfer runs, too much is open): the duty comes round again.
     /// Nil as well for what the rules in force do not know yet.
-    mutating func propose(_ command: Command, at now: Moment, consensus: inout [ConsensusEffect]) -> LogIndex? {
+    mutating func propose(
+        _ command: Command, changing configuration: Configuration? = nil, at now: Moment, consensus: inout [ConsensusEffect]
+    ) -> LogIndex? {
         guard command.neededVersion <= state.machineVersion else { return nil }
         let proposal = Proposal(
             command: command, principal: .leader, request: nil, time: clusterTime(at: now.instant), calendar: now.wallClock)
         do {
-            return try raft.propose(proposal.encoded(), at: now.instant, into: &consensus).index
+            return try raft.propose(proposal.encoded(), changing: configuration, at: now.instant, into: &consensus).index
         } catch {
             return nil
         }
@@ -114,6 +120,7 @@ extension Member {
         let days: Int64 =
             switch obligation.purpose {
             case .operatorCertificate: settings.operatorDays
+            case .memberCertificate: Member.memberDays
             case .agentCertificate: settings.agentDays
             case .dispatcherIdentity: settings.dispatcherDays
             }
@@ -132,6 +139,11 @@ extension Refusal {
         case .pairingClosed, .pairingQueueFull:
             if case .pairingHost = principal { return true }
             return false
+        case .invitationUnknown, .invitationUsed:
+            if case .joiningHost = principal { return true }
+            return false
+        // An older member could not even read the entry.
+        case .rulesTooOld: return true
         default: return false
         }
     }

@@ -164,7 +164,7 @@ extension Member {
         return nil
     }
 
-    private func isReached(_ member: MemberID, at now: Instant) -> Bool {
+    func isReached(_ member: MemberID, at now: Instant) -> Bool {
         if member == settings.id { return true }
         guard let answer = raft.progress(of: member)?.lastAnswer else { return false }
         return now.since(answer) <= reachSpan

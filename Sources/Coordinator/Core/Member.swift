@@ -44,7 +44,7 @@ package struct Member: Sendable {
     /// Only while this member leads and may serve.
     var leadership: Leadership?
     /// Set once a leader confirmed how far the log was committed after this process began, and this member has applied that.
-    var hasCaughtUp = false
+    package internal(set) var hasCaughtUp = false
     var isDraining = false
     /// As the shell last said.
     var facts = MemberFacts()
@@ -65,6 +65,10 @@ package struct Member: Sendable {
     var holdingsIndex = LogIndex.zero
     /// The journal found no space for what it was last given.
     var isDiskFull = false
+    /// This member was removed, and has said so.
+    var hasLeft = false
+    /// When it asks next whether it is still a member.
+    var standingDue = Instant.zero
     /// When the leader is told once more what this member holds, if it does not know.
     var holdingDue = Instant(nanosecondsSinceBoot: 0)
     var snapshots: SnapshotDuty
@@ -158,6 +162,7 @@ package struct Member: Sendable {
         for read in reads { deadline = min(deadline, read.nextDeadline) }
         for gathering in gatherings { deadline = min(deadline, gathering.deadline) }
         if !unreportedHoldings.isEmpty { deadline = min(deadline, holdingDue) }
+        if let due = nextStandingRequest { deadline = min(deadline, due) }
         if let leadership { deadline = min(deadline, leadership.nextDeadline) }
         return deadline
     }
@@ -247,6 +252,7 @@ package struct Member: Sendable {
         advanceGatherings(at: now, into: &effects)
         reportHoldings(at: now, consensus: &consensus, into: &effects)
         noteCalendar(at: now, into: &effects)
+        askForStanding(at: now, into: &effects)
         // Before the duties: what is handed over in this step may not begin anything in it.
         handOver(at: now, consensus: &consensus, into: &effects)
         performDuties(at: now, consensus: &consensus, into: &effects)
@@ -255,7 +261,7 @@ package struct Member: Sendable {
     private mutating func receive(
         _ message: PeerMessage, from sender: MemberID, at now: Moment, consensus: inout [ConsensusEffect], into effects: inout [Effect]
     ) {
-        guard sender != settings.id, raft.configuration.members.contains(sender) else { return }
+        guard listens(to: sender, saying: message, into: &effects) else { return }
         switch message {
         case .consensus(let message, let note):
             if let transit = raft.transit(of: message, from: sender, at: now.instant), transit <= PeerClocks.longestTransit {
@@ -279,6 +285,11 @@ package struct Member: Sendable {
             if raft.role == .leader { observe(observation, at: now, consensus: &consensus, into: &effects) }
         case .tagsObserved(let agent, let tags):
             if raft.role == .leader { observe(tags, of: agent, at: now, consensus: &consensus, into: &effects) }
+        case .standingRequest:
+            // Only those who were removed are answered.
+            break
+        case .removed(let index):
+            toldRemoved(at: index, into: &effects)
         }
     }
 

@@ -40,7 +40,14 @@ package enum Command: Hashable, Sendable {
     case abortRotation
     /// For ever. The reason is for people: one line of at most 200 bytes.
     case revoke(RevocationTarget, reason: String)
+    /// Lets one host in as this member, by a token whose secret hashes to this, once and for ten minutes.
+    case invite(MemberID, address: String, secretHash: [UInt8])
+    case admit(JoinRequest)
+    case removeMember(MemberID)
+    case setMemberAddress(MemberID, String)
     // Steps of the leader's duties.
+    /// Stands in the entry that makes this the configuration.
+    case reconfigure(Configuration)
     /// A later leader burns the reservation of an earlier one and reserves anew.
     case reserveAnew(ObligationID)
     /// The certificate that was signed under this reservation; counts only while the reservation stands.

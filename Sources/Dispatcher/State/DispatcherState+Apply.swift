@@ -15,6 +15,7 @@ extension DispatcherState {
         var applied = Applied(outcome: .stepped)
         applied.decided = pairing.expire(at: time)
         requests.forget(at: time)
+        membership.forget(at: time)
         applied.outcome = carryOutOnce(proposal, term, &applied)
         if proposal.command.concernsRotation { rotationIndex = index }
 
@@ -99,6 +100,7 @@ extension DispatcherState {
             case .agentCertificate(let reqid, _):
                 outcome = record(certificate, serial, notAfter, for: reqid, paired: proposal.calendar, &applied)
             case .dispatcherIdentity: return .refused(.reservationGone)
+            case .memberCertificate(let member): outcome = recordMember(member, id, certificate, serial)
             }
             settle(id, outcome, &applied)
             return .stepped
@@ -110,6 +112,7 @@ extension DispatcherState {
             case .agentCertificate(let reqid, _): pairing.reopen(reqid)
             case .dispatcherIdentity: identityBook.rotation = nil
             case .operatorCertificate: break
+            case .memberCertificate(let member): withdrawInvitation(of: member)
             }
             settle(id, .refused(.signingFailed(printable(reason))), &applied)
             return .stepped
@@ -156,12 +159,19 @@ extension DispatcherState {
         case .retire(let serial):
             finish(serial, at: proposal.calendar)
             return .stepped
+        case .invite(let id, let address, let secretHash): return invite(id, address, secretHash, proposal.calendar)
+        case .admit(let join): return admit(join, term, proposal.calendar)
+        case .removeMember(let id): return removeMember(id)
+        case .setMemberAddress(let id, let address): return moveMember(id, to: address)
+        case .reconfigure(let configuration):
+            reconfigure(configuration, proposal.calendar)
+            return .stepped
         }
     }
 
     // MARK: Reserve, sign, record
 
-    private mutating func oblige(
+    mutating func oblige(
         _ purpose: Obligation.Purpose, _ signingRequest: SigningRequest, _ term: Term, _ calendar: WallClock
     ) -> Outcome {
         guard let serial = serials.reserve() else { return .refused(.tooMany("every serial number of this incarnation was used")) }
@@ -243,10 +253,10 @@ extension Command {
     fileprivate var concernsRotation: Bool {
         switch self {
         case .unpair, .editAgent, .recordCertificate, .abortRotation, .recordIdentity, .memberHolds, .identityConfirmed, .identityRemoved,
-            .dialectLearned, .activate, .retire, .revoke:
+            .dialectLearned, .activate, .retire, .revoke, .removeMember, .reconfigure:
             true
         case .issueOperator, .openPairing, .closePairing, .submitPairing, .approvePairing, .denyPairing, .reserveAnew, .signingFailed,
-            .expire, .beginRotation, .tagsLearned, .raiseVersion:
+            .expire, .beginRotation, .tagsLearned, .raiseVersion, .invite, .admit, .setMemberAddress:
             false
         }
     }

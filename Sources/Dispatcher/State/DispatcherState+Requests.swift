@@ -35,6 +35,9 @@ extension DispatcherState {
         if case .pairingHost(let address) = proposal.principal, !Reachability.isLiteral(address) {
             return .invalid("the address of a host that asks to be paired must be an IP literal")
         }
+        if case .joiningHost(let address) = proposal.principal, !Reachability.isLiteral(address) {
+            return .invalid("the address of a host that joins must be an IP literal")
+        }
         switch proposal.request {
         case nil where proposal.principal != .leader: return .invalid("the request has no id")
         case .client(let text) where RequestID(client: text) == nil:
@@ -47,6 +50,8 @@ extension DispatcherState {
     /// Whether the principal may, and whether it can be done now. Nil: it will be done.
     func refusal(of proposal: Proposal, at now: ClusterTime) -> Refusal? {
         guard mayAsk(proposal.principal, for: proposal.command) else { return .notAllowed }
+        let needed = proposal.command.neededVersion
+        if needed >= .third, needed > machineVersion { return .rulesTooOld(needed) }
         switch proposal.command {
         case .issueOperator(_, let signingRequest):
             if let problem = signingRequest.problem { return .invalid(problem) }
@@ -101,27 +106,30 @@ extension DispatcherState {
             return stands(key) && registry.agents[key.name]?.tags != tags ? nil : .stepGone
         case .abortRotation, .recordIdentity, .memberHolds, .identityConfirmed, .identityRemoved, .dialectLearned, .activate, .retire:
             return rotationRefusal(of: proposal.command, at: now)
+        case .invite, .admit, .removeMember, .setMemberAddress, .reconfigure: return membershipRefusal(of: proposal.command, at: now)
         }
     }
 
     static let certificateLimit = 16 * 1024
 
-    private var reservationRefusal: Refusal? {
+    var reservationRefusal: Refusal? {
         if openObligations.open.count >= Obligations.limit { return .tooMany("\(Obligations.limit) certificates wait to be signed") }
         return serials.isExhausted ? .tooMany("every serial number of this incarnation was used") : nil
     }
 
     private func mayAsk(_ principal: Principal, for command: Command) -> Bool {
         switch command {
-        case .issueOperator, .closePairing, .approvePairing, .denyPairing, .unpair, .editAgent, .abortRotation, .revoke:
+        case .issueOperator, .closePairing, .approvePairing, .denyPairing, .unpair, .editAgent, .abortRotation, .revoke, .invite,
+            .removeMember, .setMemberAddress:
             isOperator(principal)
         // One that names what it replaces is a leader's, before a certificate ends.
         case .beginRotation(_, _, let replaced): replaced == nil ? isOperator(principal) : principal == .leader
         // `pairing = always` is the leader's to carry out.
         case .openPairing(let milliseconds): isOperator(principal) || (principal == .leader && milliseconds == .max)
         case .submitPairing: if case .pairingHost = principal { true } else { false }
+        case .admit: if case .joiningHost = principal { true } else { false }
         case .reserveAnew, .recordCertificate, .signingFailed, .expire, .recordIdentity, .memberHolds, .identityConfirmed,
-            .identityRemoved, .dialectLearned, .tagsLearned, .activate, .retire, .raiseVersion:
+            .identityRemoved, .dialectLearned, .tagsLearned, .activate, .retire, .raiseVersion, .reconfigure:
             principal == .leader
         }
     }
@@ -131,7 +139,7 @@ extension DispatcherState {
         switch principal {
         case .operatorCertificate(let name, let serial): operatorBook[name, serial] != nil
         case .localUser: true
-        case .pairingHost, .leader: false
+        case .pairingHost, .leader, .joiningHost: false
         }
     }
 }

@@ -25,9 +25,9 @@ extension DispatcherState {
     /// What a member presents to this agent, in this order; each but the first only after the agent has proved that nothing ran.
     package func presentation(to agent: AgentRecord) -> [SerialNumber] { identityBook.presentation(to: agent) }
 
-    /// Configured members that do not hold it.
+    /// Members that do not hold it. One on its way out is one until it is gone.
     package func membersWithout(_ serial: SerialNumber) -> [MemberID] {
-        genesis.members.map(\.id).filter { !holds($0, serial) }
+        members.map(\.id).filter { !holds($0, serial) }
     }
 
     /// What this agent must be told now; nil: nothing, or not yet.
@@ -66,7 +66,7 @@ extension DispatcherState {
     /// Whether the new identity may become current; that the members whom the leader reaches hold it as well is the leader's to know.
     package func canActivate(_ serial: SerialNumber) -> Bool {
         guard identityBook.rotation?.stage == .prepared(serial), let use = identityBook.uses[serial] else { return false }
-        return use.holders.count > genesis.members.count / 2
+        return use.holders.count { member($0) != nil } > members.count / 2
     }
 
     /// Whether nobody needs it any more.
@@ -115,7 +115,7 @@ extension DispatcherState {
             return (1...limit).contains(certificate.count) && (1...limit).contains(key.bytes.count) && key.name.utf8.count <= 256
                 ? nil : .invalid("a certificate and a sealed key have 1 to \(limit) bytes each")
         case .memberHolds(let member, let serial):
-            return genesis.members.contains { $0.id == member } && identityBook.uses[serial] != nil ? nil : .stepGone
+            return self.member(member) != nil && identityBook.uses[serial] != nil ? nil : .stepGone
         case .identityConfirmed(let key, let serial, let refused):
             guard refused.count <= Identities.keptLimit, !refused.contains(serial) else {
                 return .invalid("an agent refuses what it does not accept, and at most all that there is")

@@ -23,6 +23,7 @@ package struct DispatcherState: Hashable, Sendable {
     var operatorBook = Operators()
     var identityBook: Identities
     var revocationBook = Revocations()
+    var membership: Membership
     /// Which rules are in force.
     package internal(set) var machineVersion = MachineVersion.first
     /// Where the last entry stands that could change what some agent must be told.
@@ -34,6 +35,7 @@ package struct DispatcherState: Hashable, Sendable {
         appliedIndex = .zero
         serials = Serials(incarnation: genesis.incarnation, next: genesis.nextSerialCounter)
         identityBook = Identities(genesis: genesis.identity, members: genesis.members.map(\.id))
+        membership = Membership(founders: genesis.members)
         stateHash = DispatcherState.hash(of: genesis)
     }
 
@@ -86,6 +88,7 @@ package struct DispatcherState: Hashable, Sendable {
         hasher.add(rotationIndex)
         hasher.add(revocationBook)
         hasher.add(machineVersion)
+        hasher.add(membership)
         return hasher.digest
     }
 }

@@ -91,6 +91,11 @@ struct Identities: Hashable, Sendable {
         }
     }
 
+    /// The member is gone: nobody waits for it, and it holds nothing.
+    mutating func release(_ member: MemberID) {
+        for serial in uses.keys { uses.update(serial) { $0.holders.removeAll { $0 == member } } }
+    }
+
     /// The new one becomes current, the current one previous.
     mutating func activate(_ serial: SerialNumber, after rotation: Rotation, retirePreviousAt: ClusterTime, at calendar: WallClock) {
         lastRotation = RotationRecord(

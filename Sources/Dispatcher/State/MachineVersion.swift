@@ -12,8 +12,10 @@ package struct MachineVersion: Comparable, Hashable, Sendable, CustomStringConve
     package static let first = MachineVersion(1)
     /// Tags of agents in the registry.
     package static let second = MachineVersion(2)
+    /// Members that come and go.
+    package static let third = MachineVersion(3)
     /// The newest that this release knows.
-    package static let newest = second
+    package static let newest = third
     package var next: MachineVersion { MachineVersion(number &+ 1) }
     package static func < (left: MachineVersion, right: MachineVersion) -> Bool { left.number < right.number }
     package var description: String { "\(number)" }
@@ -24,6 +26,7 @@ extension Command {
     package var neededVersion: MachineVersion {
         switch self {
         case .tagsLearned: .second
+        case .invite, .admit, .removeMember, .setMemberAddress, .reconfigure: .third
         default: .first
         }
     }

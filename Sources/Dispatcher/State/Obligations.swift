@@ -15,6 +15,8 @@ package struct Obligation: Hashable, Sendable {
         case agentCertificate(Reqid, AgentName)
         /// A key that the signer makes and seals, and its certificate, signed by the fleet CA. There is no signing request.
         case dispatcherIdentity
+        /// Signed by the cluster CA.
+        case memberCertificate(MemberID)
     }
     package let id: ObligationID
     package let purpose: Purpose

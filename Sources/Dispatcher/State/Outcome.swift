@@ -21,6 +21,12 @@ package enum Outcome: Hashable, Sendable {
     case rotationAborted
     /// What was asked to be revoked is, by the entry at this index at the latest.
     case revoked(at: LogIndex)
+    case invited(MemberID, until: ClusterTime)
+    /// It has its certificate; it learns from now on, and votes once it has caught up.
+    case memberAdmitted(MemberID, SerialNumber)
+    /// It is on its way out, or its invitation is withdrawn.
+    case memberRemoved(MemberID)
+    case memberMoved(MemberID)
     /// A step of a duty took effect.
     case stepped
     case refused(Refusal)
@@ -61,6 +67,17 @@ package enum Refusal: Hashable, Sendable {
     case operatorRevoked(OperatorName)
     /// A step of a rotation that is done, or no longer wanted.
     case stepGone
+    case unknownMember(MemberID)
+    /// Of a member, of one that is invited, or of one that was there.
+    case memberNameTaken(MemberID)
+    /// Never made, used up, withdrawn or too old; a stranger is not told which.
+    case invitationUnknown
+    /// By another key.
+    case invitationUsed(MemberID)
+    /// Why it would harm the cluster.
+    case membershipRefused(String)
+    /// The rules in force do not know it yet.
+    case rulesTooOld(MachineVersion)
 }
 
 /// What one applied entry changed that somebody waits for.

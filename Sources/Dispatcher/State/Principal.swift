@@ -14,6 +14,8 @@ package enum Principal: Comparable, Hashable, Sendable {
     case pairingHost(address: String)
     /// The cluster itself: a duty of the leader.
     case leader
+    /// A host that joins on 7443; authenticated by its token, allowed to use it and nothing else.
+    case joiningHost(address: String)
 }
 
 /// The idempotency key that the caller gave or a member minted.

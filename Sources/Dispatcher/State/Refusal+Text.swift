@@ -34,6 +34,16 @@ extension Refusal {
         case .unknownOperator(let name): "no operator is called \(name); see `ced list-operators`"
         case .operatorRevoked(let name):
             "operator \(name) was revoked while the certificate was being made; nothing was issued; ask again with a new request id if it is still wanted"
+        case .unknownMember(let id): "no member is called \(id); see `ced cluster status`"
+        case .memberNameTaken(let id):
+            "the id \(id) is taken, by a member, by one that is about to join, or by one that was removed; ids are never used again, choose another"
+        case .invitationUnknown:
+            "this token lets nobody in: it is mistyped, was used or withdrawn, or its ten minutes are over; ask for another with `ced cluster invite`"
+        case .invitationUsed(let id):
+            "this token was used already, by another host; if that was not you, remove \(id) at once (`ced cluster remove \(id)`)"
+        case .membershipRefused(let reason): reason
+        case .rulesTooOld(let needed):
+            "members come and go under version \(needed) of the cluster's rules, which is not in force yet: bring all members to this release, and see that none is held back by hold_version"
         case .stepGone: "this step of a rotation is done already, or no longer wanted"
         case .signingFailed(let reason):
             "the certificate could not be signed: \(reason); nothing was issued; try again with a new request id"

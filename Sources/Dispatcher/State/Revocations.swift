@@ -80,7 +80,7 @@ extension DispatcherState {
         }
         switch target {
         case .serial(let serial):
-            if let member = genesis.members.first(where: { $0.certificateSerial == serial }) {
+            if let member = members.first(where: { $0.certificateSerial == serial }) {
                 return .invalid("\(serial) is the certificate of member \(member.id); remove the member instead (ced cluster remove)")
             }
             if identityBook[serial] != nil {

@@ -209,6 +209,9 @@ extension Obligation.Purpose: Canonical {
             hasher.add(reqid)
             hasher.add(name)
         case .dispatcherIdentity: hasher.add(20)
+        case .memberCertificate(let member):
+            hasher.add(30)
+            hasher.add(member)
         }
     }
 }
@@ -238,6 +241,9 @@ extension Principal: Canonical {
             hasher.add(3)
             hasher.add(address)
         case .leader: hasher.add(4)
+        case .joiningHost(let address):
+            hasher.add(5)
+            hasher.add(address)
         }
     }
 }
@@ -363,6 +369,24 @@ extension Command: Canonical {
         case .retire(let serial):
             hasher.add(28)
             hasher.add(serial)
+        case .invite(let id, let address, let secretHash):
+            hasher.add(50)
+            hasher.add(id)
+            hasher.add(address)
+            hasher.add(secretHash)
+        case .admit(let join):
+            hasher.add(51)
+            hasher.add(join)
+        case .removeMember(let id):
+            hasher.add(52)
+            hasher.add(id)
+        case .setMemberAddress(let id, let address):
+            hasher.add(53)
+            hasher.add(id)
+            hasher.add(address)
+        case .reconfigure(let configuration):
+            hasher.add(54)
+            hasher.add(configuration)
         }
     }
 }
@@ -429,6 +453,22 @@ extension Refusal: Canonical {
         case .operatorRevoked(let name):
             hasher.add(31)
             hasher.add(name)
+        case .unknownMember(let id):
+            hasher.add(40)
+            hasher.add(id)
+        case .memberNameTaken(let id):
+            hasher.add(41)
+            hasher.add(id)
+        case .invitationUnknown: hasher.add(42)
+        case .invitationUsed(let id):
+            hasher.add(43)
+            hasher.add(id)
+        case .membershipRefused(let reason):
+            hasher.add(44)
+            hasher.add(reason)
+        case .rulesTooOld(let needed):
+            hasher.add(45)
+            hasher.add(needed)
         }
     }
 }
@@ -472,6 +512,20 @@ extension Outcome: Canonical {
         case .revoked(let index):
             hasher.add(30)
             hasher.add(index)
+        case .invited(let id, let until):
+            hasher.add(40)
+            hasher.add(id)
+            hasher.add(until)
+        case .memberAdmitted(let id, let serial):
+            hasher.add(41)
+            hasher.add(id)
+            hasher.add(serial)
+        case .memberRemoved(let id):
+            hasher.add(42)
+            hasher.add(id)
+        case .memberMoved(let id):
+            hasher.add(43)
+            hasher.add(id)
         case .refused(let refusal):
             hasher.add(11)
             hasher.add(refusal)
@@ -641,5 +695,70 @@ extension Identities: Canonical {
         hasher.add(uses)
         hasher.add(rotation)
         hasher.add(lastRotation)
+    }
+}
+
+extension Configuration: Canonical {
+    func feed(_ hasher: inout CanonicalHasher) {
+        hasher.add(voters)
+        hasher.add(learners)
+    }
+}
+
+extension JoinRequest: Canonical {
+    func feed(_ hasher: inout CanonicalHasher) {
+        hasher.add(member)
+        hasher.add(secretHash)
+        hasher.add(publicKey)
+        hasher.add(signingRequest)
+    }
+}
+
+extension KnownMember: Canonical {
+    func feed(_ hasher: inout CanonicalHasher) {
+        hasher.add(id)
+        hasher.add(address)
+        hasher.add(certificateSerial)
+        hasher.add(certificate)
+        hasher.add(publicKey)
+        hasher.add(phase.rawValue)
+    }
+}
+
+extension Invitation.Binding: Canonical {
+    func feed(_ hasher: inout CanonicalHasher) {
+        hasher.add(publicKey)
+        hasher.add(obligation)
+    }
+}
+
+extension Invitation: Canonical {
+    func feed(_ hasher: inout CanonicalHasher) {
+        hasher.add(id)
+        hasher.add(address)
+        hasher.add(secretHash)
+        hasher.add(expires)
+        hasher.add(invitedAt)
+        hasher.add(binding)
+    }
+}
+
+extension FormerMember: Canonical {
+    func feed(_ hasher: inout CanonicalHasher) {
+        hasher.add(id)
+        hasher.add(certificateSerial)
+        hasher.add(index)
+        hasher.add(removedAt)
+    }
+}
+
+extension Membership: Canonical {
+    func feed(_ hasher: inout CanonicalHasher) {
+        hasher.add(members)
+        hasher.add(invitations)
+        hasher.add(former)
+        hasher.add(voters)
+        hasher.add(learners)
+        hasher.add(changed)
     }
 }

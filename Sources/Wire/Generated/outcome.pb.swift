@@ -148,6 +148,38 @@ package nonisolated struct ProtoOutcome: Sendable {
     set {kind = .revokedAt(newValue)}
   }
 
+  package var invited: ProtoInvited {
+    get {
+      if case .invited(let v)? = kind {return v}
+      return ProtoInvited()
+    }
+    set {kind = .invited(newValue)}
+  }
+
+  package var memberAdmitted: ProtoMemberAdmitted {
+    get {
+      if case .memberAdmitted(let v)? = kind {return v}
+      return ProtoMemberAdmitted()
+    }
+    set {kind = .memberAdmitted(newValue)}
+  }
+
+  package var memberRemoved: String {
+    get {
+      if case .memberRemoved(let v)? = kind {return v}
+      return String()
+    }
+    set {kind = .memberRemoved(newValue)}
+  }
+
+  package var memberMoved: String {
+    get {
+      if case .memberMoved(let v)? = kind {return v}
+      return String()
+    }
+    set {kind = .memberMoved(newValue)}
+  }
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package nonisolated enum OneOf_Kind: Equatable, Sendable {
@@ -165,6 +197,10 @@ package nonisolated struct ProtoOutcome: Sendable {
     case rotationBegun(Data)
     case rotationAborted(ProtoNothing)
     case revokedAt(UInt64)
+    case invited(ProtoInvited)
+    case memberAdmitted(ProtoMemberAdmitted)
+    case memberRemoved(String)
+    case memberMoved(String)
 
   }
 
@@ -201,6 +237,34 @@ package nonisolated struct ProtoPairingApproved: Sendable {
   package init() {}
 }
 
+package nonisolated struct ProtoInvited: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var member: String = String()
+
+  package var untilMilliseconds: UInt64 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct ProtoMemberAdmitted: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var member: String = String()
+
+  package var serial: Data = Data()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
 package nonisolated struct ProtoRefusal: Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -212,6 +276,8 @@ package nonisolated struct ProtoRefusal: Sendable {
   package var text: String = String()
 
   package var reqid: UInt64 = 0
+
+  package var version: UInt32 = 0
 
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
@@ -241,6 +307,12 @@ package nonisolated struct ProtoRefusal: Sendable {
     case tooManyIdentities // = 24
     case unknownOperator // = 30
     case operatorRevoked // = 31
+    case unknownMember // = 40
+    case memberNameTaken // = 41
+    case invitationUnknown // = 42
+    case invitationUsed // = 43
+    case membershipRefused // = 44
+    case rulesTooOld // = 45
     case UNRECOGNIZED(Int)
 
     package init() {
@@ -273,6 +345,12 @@ package nonisolated struct ProtoRefusal: Sendable {
       case 24: self = .tooManyIdentities
       case 30: self = .unknownOperator
       case 31: self = .operatorRevoked
+      case 40: self = .unknownMember
+      case 41: self = .memberNameTaken
+      case 42: self = .invitationUnknown
+      case 43: self = .invitationUsed
+      case 44: self = .membershipRefused
+      case 45: self = .rulesTooOld
       default: self = .UNRECOGNIZED(rawValue)
       }
     }
@@ -303,6 +381,12 @@ package nonisolated struct ProtoRefusal: Sendable {
       case .tooManyIdentities: return 24
       case .unknownOperator: return 30
       case .operatorRevoked: return 31
+      case .unknownMember: return 40
+      case .memberNameTaken: return 41
+      case .invitationUnknown: return 42
+      case .invitationUsed: return 43
+      case .membershipRefused: return 44
+      case .rulesTooOld: return 45
       case .UNRECOGNIZED(let i): return i
       }
     }
@@ -333,6 +417,12 @@ package nonisolated struct ProtoRefusal: Sendable {
       .tooManyIdentities,
       .unknownOperator,
       .operatorRevoked,
+      .unknownMember,
+      .memberNameTaken,
+      .invitationUnknown,
+      .invitationUsed,
+      .membershipRefused,
+      .rulesTooOld,
     ]
 
   }
@@ -346,7 +436,7 @@ fileprivate nonisolated let _protobuf_package = "ced"
 
 nonisolated extension ProtoOutcome: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Outcome"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}underway\0\u{3}operator_issued\0\u{3}pairing_opened_until_milliseconds\0\u{3}pairing_closed\0\u{3}pairing_queued\0\u{3}pairing_approved\0\u{3}pairing_denied\0\u{3}agent_removed\0\u{3}agent_edited\0\u{1}stepped\0\u{1}refused\0\u{4}\u{9}rotation_begun\0\u{3}rotation_aborted\0\u{4}\u{9}revoked_at\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}underway\0\u{3}operator_issued\0\u{3}pairing_opened_until_milliseconds\0\u{3}pairing_closed\0\u{3}pairing_queued\0\u{3}pairing_approved\0\u{3}pairing_denied\0\u{3}agent_removed\0\u{3}agent_edited\0\u{1}stepped\0\u{1}refused\0\u{4}\u{9}rotation_begun\0\u{3}rotation_aborted\0\u{4}\u{9}revoked_at\0\u{2}\u{a}invited\0\u{3}member_admitted\0\u{3}member_removed\0\u{3}member_moved\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -496,6 +586,48 @@ nonisolated extension ProtoOutcome: SwiftProtobuf.Message, SwiftProtobuf._Messag
           self.kind = .revokedAt(v)
         }
       }()
+      case 40: try {
+        var v: ProtoInvited?
+        var hadOneofValue = false
+        if let current = self.kind {
+          hadOneofValue = true
+          if case .invited(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.kind = .invited(v)
+        }
+      }()
+      case 41: try {
+        var v: ProtoMemberAdmitted?
+        var hadOneofValue = false
+        if let current = self.kind {
+          hadOneofValue = true
+          if case .memberAdmitted(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.kind = .memberAdmitted(v)
+        }
+      }()
+      case 42: try {
+        var v: String?
+        try decoder.decodeSingularStringField(value: &v)
+        if let v = v {
+          if self.kind != nil {try decoder.handleConflictingOneOf()}
+          self.kind = .memberRemoved(v)
+        }
+      }()
+      case 43: try {
+        var v: String?
+        try decoder.decodeSingularStringField(value: &v)
+        if let v = v {
+          if self.kind != nil {try decoder.handleConflictingOneOf()}
+          self.kind = .memberMoved(v)
+        }
+      }()
       default: break
       }
     }
@@ -562,6 +694,22 @@ nonisolated extension ProtoOutcome: SwiftProtobuf.Message, SwiftProtobuf._Messag
     case .revokedAt?: try {
       guard case .revokedAt(let v)? = self.kind else { preconditionFailure() }
       try visitor.visitSingularUInt64Field(value: v, fieldNumber: 30)
+    }()
+    case .invited?: try {
+      guard case .invited(let v)? = self.kind else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 40)
+    }()
+    case .memberAdmitted?: try {
+      guard case .memberAdmitted(let v)? = self.kind else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 41)
+    }()
+    case .memberRemoved?: try {
+      guard case .memberRemoved(let v)? = self.kind else { preconditionFailure() }
+      try visitor.visitSingularStringField(value: v, fieldNumber: 42)
+    }()
+    case .memberMoved?: try {
+      guard case .memberMoved(let v)? = self.kind else { preconditionFailure() }
+      try visitor.visitSingularStringField(value: v, fieldNumber: 43)
     }()
     case nil: break
     }
@@ -650,9 +798,79 @@ nonisolated extension ProtoPairingApproved: SwiftProtobuf.Message, SwiftProtobuf
   }
 }
 
+nonisolated extension ProtoInvited: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".Invited"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}member\0\u{3}until_milliseconds\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.member) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.untilMilliseconds) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.member.isEmpty {
+      try visitor.visitSingularStringField(value: self.member, fieldNumber: 1)
+    }
+    if self.untilMilliseconds != 0 {
+      try visitor.visitSingularUInt64Field(value: self.untilMilliseconds, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: ProtoInvited, rhs: ProtoInvited) -> Bool {
+    if lhs.member != rhs.member {return false}
+    if lhs.untilMilliseconds != rhs.untilMilliseconds {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoMemberAdmitted: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".MemberAdmitted"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}member\0\u{1}serial\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.member) }()
+      case 2: try { try decoder.decodeSingularBytesField(value: &self.serial) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.member.isEmpty {
+      try visitor.visitSingularStringField(value: self.member, fieldNumber: 1)
+    }
+    if !self.serial.isEmpty {
+      try visitor.visitSingularBytesField(value: self.serial, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: ProtoMemberAdmitted, rhs: ProtoMemberAdmitted) -> Bool {
+    if lhs.member != rhs.member {return false}
+    if lhs.serial != rhs.serial {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
 nonisolated extension ProtoRefusal: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Refusal"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}kind\0\u{1}text\0\u{1}reqid\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}kind\0\u{1}text\0\u{1}reqid\0\u{1}version\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -663,6 +881,7 @@ nonisolated extension ProtoRefusal: SwiftProtobuf.Message, SwiftProtobuf._Messag
       case 1: try { try decoder.decodeSingularEnumField(value: &self.kind) }()
       case 2: try { try decoder.decodeSingularStringField(value: &self.text) }()
       case 3: try { try decoder.decodeSingularFixed64Field(value: &self.reqid) }()
+      case 4: try { try decoder.decodeSingularUInt32Field(value: &self.version) }()
       default: break
       }
     }
@@ -678,6 +897,9 @@ nonisolated extension ProtoRefusal: SwiftProtobuf.Message, SwiftProtobuf._Messag
     if self.reqid != 0 {
       try visitor.visitSingularFixed64Field(value: self.reqid, fieldNumber: 3)
     }
+    if self.version != 0 {
+      try visitor.visitSingularUInt32Field(value: self.version, fieldNumber: 4)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -685,11 +907,12 @@ nonisolated extension ProtoRefusal: SwiftProtobuf.Message, SwiftProtobuf._Messag
     if lhs.kind != rhs.kind {return false}
     if lhs.text != rhs.text {return false}
     if lhs.reqid != rhs.reqid {return false}
+    if lhs.version != rhs.version {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
 }
 
 nonisolated extension ProtoRefusal.Kind: SwiftProtobuf._ProtoNameProviding {
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0KIND_UNSET\0\u{1}KIND_NOT_ALLOWED\0\u{1}KIND_REQUEST_ID_REUSED\0\u{1}KIND_REQUEST_FORGOTTEN\0\u{1}KIND_REQUEST_TABLE_FULL\0\u{1}KIND_UNKNOWN_PAIRING\0\u{1}KIND_UNKNOWN_AGENT\0\u{1}KIND_AGENT_NAME_TAKEN\0\u{1}KIND_OPERATOR_NAME_TAKEN\0\u{1}KIND_PAIRING_CLOSED\0\u{1}KIND_PAIRING_QUEUE_FULL\0\u{1}KIND_PAIRING_REQID_TAKEN\0\u{1}KIND_PAIRING_ALREADY_APPROVED\0\u{1}KIND_INVALID\0\u{1}KIND_TOO_MANY\0\u{1}KIND_RESERVATION_GONE\0\u{1}KIND_SIGNING_FAILED\0\u{2}\u{4}KIND_ROTATION_UNDERWAY\0\u{1}KIND_NO_ROTATION\0\u{1}KIND_ROTATION_ABORTED\0\u{1}KIND_STEP_GONE\0\u{1}KIND_TOO_MANY_IDENTITIES\0\u{2}\u{6}KIND_UNKNOWN_OPERATOR\0\u{1}KIND_OPERATOR_REVOKED\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0KIND_UNSET\0\u{1}KIND_NOT_ALLOWED\0\u{1}KIND_REQUEST_ID_REUSED\0\u{1}KIND_REQUEST_FORGOTTEN\0\u{1}KIND_REQUEST_TABLE_FULL\0\u{1}KIND_UNKNOWN_PAIRING\0\u{1}KIND_UNKNOWN_AGENT\0\u{1}KIND_AGENT_NAME_TAKEN\0\u{1}KIND_OPERATOR_NAME_TAKEN\0\u{1}KIND_PAIRING_CLOSED\0\u{1}KIND_PAIRING_QUEUE_FULL\0\u{1}KIND_PAIRING_REQID_TAKEN\0\u{1}KIND_PAIRING_ALREADY_APPROVED\0\u{1}KIND_INVALID\0\u{1}KIND_TOO_MANY\0\u{1}KIND_RESERVATION_GONE\0\u{1}KIND_SIGNING_FAILED\0\u{2}\u{4}KIND_ROTATION_UNDERWAY\0\u{1}KIND_NO_ROTATION\0\u{1}KIND_ROTATION_ABORTED\0\u{1}KIND_STEP_GONE\0\u{1}KIND_TOO_MANY_IDENTITIES\0\u{2}\u{6}KIND_UNKNOWN_OPERATOR\0\u{1}KIND_OPERATOR_REVOKED\0\u{2}\u{9}KIND_UNKNOWN_MEMBER\0\u{1}KIND_MEMBER_NAME_TAKEN\0\u{1}KIND_INVITATION_UNKNOWN\0\u{1}KIND_INVITATION_USED\0\u{1}KIND_MEMBERSHIP_REFUSED\0\u{1}KIND_RULES_TOO_OLD\0")
 }

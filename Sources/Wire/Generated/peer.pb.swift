@@ -52,6 +52,12 @@ package nonisolated struct ProtoPeerHello: Sendable {
 
   package var link: ProtoPeerHello.Link = .control
 
+  /// HOST:PORT at which the sender is dialled; empty: it does not know.
+  package var address: String = String()
+
+  /// The one that dialled is a member no more since this entry, and nothing else follows; 0: it is one.
+  package var removedAt: UInt64 = 0
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package nonisolated enum Link: SwiftProtobuf.Enum, Swift.CaseIterable {
@@ -167,6 +173,24 @@ package nonisolated struct ProtoPeerMessage: Sendable {
     set {kind = .tagsObserved(newValue)}
   }
 
+  /// Is the sender still a member, or not yet? Asked by those who hear of no leader.
+  package var standingRequest: ProtoNothing {
+    get {
+      if case .standingRequest(let v)? = kind {return v}
+      return ProtoNothing()
+    }
+    set {kind = .standingRequest(newValue)}
+  }
+
+  /// The receiver is a member no more; the entry since which it is none.
+  package var removed: UInt64 {
+    get {
+      if case .removed(let v)? = kind {return v}
+      return 0
+    }
+    set {kind = .removed(newValue)}
+  }
+
   /// With a consensus message: what the sender's calendar showed.
   package var calendarSeconds: Int64 = 0
 
@@ -184,6 +208,10 @@ package nonisolated struct ProtoPeerMessage: Sendable {
     case holding(ProtoHeldIdentities)
     case observed(ProtoAgentObservation)
     case tagsObserved(ProtoAgentTagsObservation)
+    /// Is the sender still a member, or not yet? Asked by those who hear of no leader.
+    case standingRequest(ProtoNothing)
+    /// The receiver is a member no more; the entry since which it is none.
+    case removed(UInt64)
 
   }
 
@@ -449,20 +477,6 @@ package nonisolated struct ProtoEntry: Sendable {
   package init() {}
 
   fileprivate var _configuration: ProtoConfiguration? = nil
-}
-
-package nonisolated struct ProtoConfiguration: Sendable {
-  // SwiftProtobuf.Message conformance is added in an extension below. See the
-  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
-  // methods supported on all messages.
-
-  package var voters: [String] = []
-
-  package var learners: [String] = []
-
-  package var unknownFields = SwiftProtobuf.UnknownStorage()
-
-  package init() {}
 }
 
 package nonisolated struct ProtoAppendAnswer: Sendable {
@@ -971,6 +985,9 @@ package nonisolated struct ProtoMemberFacts: Sendable {
 
   package var keptAsideExample: String = String()
 
+  /// Where operators are served; 0: not said.
+  package var operationsPort: UInt32 = 0
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package nonisolated enum Projection: SwiftProtobuf.Enum, Swift.CaseIterable {
@@ -1052,7 +1069,7 @@ fileprivate nonisolated let _protobuf_package = "ced"
 
 nonisolated extension ProtoPeerHello: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".PeerHello"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}protocol_version\0\u{1}cluster\0\u{1}incarnation\0\u{1}member\0\u{2}\u{10}link\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}protocol_version\0\u{1}cluster\0\u{1}incarnation\0\u{1}member\0\u{2}\u{10}link\0\u{1}address\0\u{3}removed_at\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1065,6 +1082,8 @@ nonisolated extension ProtoPeerHello: SwiftProtobuf.Message, SwiftProtobuf._Mess
       case 3: try { try decoder.decodeSingularMessageField(value: &self._incarnation) }()
       case 4: try { try decoder.decodeSingularStringField(value: &self.member) }()
       case 20: try { try decoder.decodeSingularEnumField(value: &self.link) }()
+      case 21: try { try decoder.decodeSingularStringField(value: &self.address) }()
+      case 22: try { try decoder.decodeSingularUInt64Field(value: &self.removedAt) }()
       default: break
       }
     }
@@ -1090,6 +1109,12 @@ nonisolated extension ProtoPeerHello: SwiftProtobuf.Message, SwiftProtobuf._Mess
     if self.link != .control {
       try visitor.visitSingularEnumField(value: self.link, fieldNumber: 20)
     }
+    if !self.address.isEmpty {
+      try visitor.visitSingularStringField(value: self.address, fieldNumber: 21)
+    }
+    if self.removedAt != 0 {
+      try visitor.visitSingularUInt64Field(value: self.removedAt, fieldNumber: 22)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1099,6 +1124,8 @@ nonisolated extension ProtoPeerHello: SwiftProtobuf.Message, SwiftProtobuf._Mess
     if lhs._incarnation != rhs._incarnation {return false}
     if lhs.member != rhs.member {return false}
     if lhs.link != rhs.link {return false}
+    if lhs.address != rhs.address {return false}
+    if lhs.removedAt != rhs.removedAt {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -1110,7 +1137,7 @@ nonisolated extension ProtoPeerHello.Link: SwiftProtobuf._ProtoNameProviding {
 
 nonisolated extension ProtoPeerMessage: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".PeerMessage"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}consensus\0\u{1}forward\0\u{3}forward_answer\0\u{3}report_request\0\u{1}report\0\u{2}\u{f}holding\0\u{1}observed\0\u{4}\u{9}calendar_seconds\0\u{3}machine_version\0\u{4}\u{9}tags_observed\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}consensus\0\u{1}forward\0\u{3}forward_answer\0\u{3}report_request\0\u{1}report\0\u{2}\u{f}holding\0\u{1}observed\0\u{4}\u{9}calendar_seconds\0\u{3}machine_version\0\u{4}\u{9}tags_observed\0\u{4}\u{a}standing_request\0\u{1}removed\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1219,6 +1246,27 @@ nonisolated extension ProtoPeerMessage: SwiftProtobuf.Message, SwiftProtobuf._Me
           self.kind = .tagsObserved(v)
         }
       }()
+      case 50: try {
+        var v: ProtoNothing?
+        var hadOneofValue = false
+        if let current = self.kind {
+          hadOneofValue = true
+          if case .standingRequest(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.kind = .standingRequest(v)
+        }
+      }()
+      case 51: try {
+        var v: UInt64?
+        try decoder.decodeSingularUInt64Field(value: &v)
+        if let v = v {
+          if self.kind != nil {try decoder.handleConflictingOneOf()}
+          self.kind = .removed(v)
+        }
+      }()
       default: break
       }
     }
@@ -1266,9 +1314,21 @@ nonisolated extension ProtoPeerMessage: SwiftProtobuf.Message, SwiftProtobuf._Me
     if self.machineVersion != 0 {
       try visitor.visitSingularUInt32Field(value: self.machineVersion, fieldNumber: 31)
     }
-    try { if case .tagsObserved(let v)? = self.kind {
+    switch self.kind {
+    case .tagsObserved?: try {
+      guard case .tagsObserved(let v)? = self.kind else { preconditionFailure() }
       try visitor.visitSingularMessageField(value: v, fieldNumber: 40)
-    } }()
+    }()
+    case .standingRequest?: try {
+      guard case .standingRequest(let v)? = self.kind else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 50)
+    }()
+    case .removed?: try {
+      guard case .removed(let v)? = self.kind else { preconditionFailure() }
+      try visitor.visitSingularUInt64Field(value: v, fieldNumber: 51)
+    }()
+    default: break
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1771,41 +1831,6 @@ nonisolated extension ProtoEntry: SwiftProtobuf.Message, SwiftProtobuf._MessageI
     if lhs.term != rhs.term {return false}
     if lhs.payload != rhs.payload {return false}
     if lhs._configuration != rhs._configuration {return false}
-    if lhs.unknownFields != rhs.unknownFields {return false}
-    return true
-  }
-}
-
-nonisolated extension ProtoConfiguration: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
-  package static let protoMessageName: String = _protobuf_package + ".Configuration"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}voters\0\u{1}learners\0")
-
-  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
-    while let fieldNumber = try decoder.nextFieldNumber() {
-      // The use of inline closures is to circumvent an issue where the compiler
-      // allocates stack space for every case branch when no optimizations are
-      // enabled. https://github.com/apple/swift-protobuf/issues/1034
-      switch fieldNumber {
-      case 1: try { try decoder.decodeRepeatedStringField(value: &self.voters) }()
-      case 2: try { try decoder.decodeRepeatedStringField(value: &self.learners) }()
-      default: break
-      }
-    }
-  }
-
-  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
-    if !self.voters.isEmpty {
-      try visitor.visitRepeatedStringField(value: self.voters, fieldNumber: 1)
-    }
-    if !self.learners.isEmpty {
-      try visitor.visitRepeatedStringField(value: self.learners, fieldNumber: 2)
-    }
-    try unknownFields.traverse(visitor: &visitor)
-  }
-
-  package static func ==(lhs: ProtoConfiguration, rhs: ProtoConfiguration) -> Bool {
-    if lhs.voters != rhs.voters {return false}
-    if lhs.learners != rhs.learners {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }
@@ -2594,7 +2619,7 @@ nonisolated extension ProtoMemberReport.Role: SwiftProtobuf._ProtoNameProviding 
 
 nonisolated extension ProtoMemberFacts: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".MemberFacts"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}disk_free_bytes\0\u{3}disk_total_bytes\0\u{3}certificate_not_after\0\u{1}projection\0\u{3}projection_problem\0\u{3}kept_aside\0\u{3}kept_aside_example\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}disk_free_bytes\0\u{3}disk_total_bytes\0\u{3}certificate_not_after\0\u{1}projection\0\u{3}projection_problem\0\u{3}kept_aside\0\u{3}kept_aside_example\0\u{3}operations_port\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -2609,6 +2634,7 @@ nonisolated extension ProtoMemberFacts: SwiftProtobuf.Message, SwiftProtobuf._Me
       case 5: try { try decoder.decodeSingularStringField(value: &self.projectionProblem) }()
       case 6: try { try decoder.decodeSingularUInt32Field(value: &self.keptAside) }()
       case 7: try { try decoder.decodeSingularStringField(value: &self.keptAsideExample) }()
+      case 8: try { try decoder.decodeSingularUInt32Field(value: &self.operationsPort) }()
       default: break
       }
     }
@@ -2640,6 +2666,9 @@ nonisolated extension ProtoMemberFacts: SwiftProtobuf.Message, SwiftProtobuf._Me
     if !self.keptAsideExample.isEmpty {
       try visitor.visitSingularStringField(value: self.keptAsideExample, fieldNumber: 7)
     }
+    if self.operationsPort != 0 {
+      try visitor.visitSingularUInt32Field(value: self.operationsPort, fieldNumber: 8)
+    }
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -2651,6 +2680,7 @@ nonisolated extension ProtoMemberFacts: SwiftProtobuf.Message, SwiftProtobuf._Me
     if lhs.projectionProblem != rhs.projectionProblem {return false}
     if lhs.keptAside != rhs.keptAside {return false}
     if lhs.keptAsideExample != rhs.keptAsideExample {return false}
+    if lhs.operationsPort != rhs.operationsPort {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

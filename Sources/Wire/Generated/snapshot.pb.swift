@@ -174,6 +174,40 @@ package nonisolated struct ProtoStateImage: @unchecked Sendable {
     set {_uniqueStorage()._revocationIndex = newValue}
   }
 
+  /// By id.
+  package var members: [ProtoKnownMember] {
+    get {_storage._members}
+    set {_uniqueStorage()._members = newValue}
+  }
+
+  /// By id.
+  package var invitations: [ProtoInvitation] {
+    get {_storage._invitations}
+    set {_uniqueStorage()._invitations = newValue}
+  }
+
+  /// By id.
+  package var formerMembers: [ProtoFormerMember] {
+    get {_storage._formerMembers}
+    set {_uniqueStorage()._formerMembers = newValue}
+  }
+
+  /// Sorted, both.
+  package var voters: [String] {
+    get {_storage._voters}
+    set {_uniqueStorage()._voters = newValue}
+  }
+
+  package var learners: [String] {
+    get {_storage._learners}
+    set {_uniqueStorage()._learners = newValue}
+  }
+
+  package var membershipIndex: UInt64 {
+    get {_storage._membershipIndex}
+    set {_uniqueStorage()._membershipIndex = newValue}
+  }
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package init() {}
@@ -394,6 +428,14 @@ package nonisolated struct ProtoOpenObligation: Sendable {
     set {purpose = .dispatcherIdentity(newValue)}
   }
 
+  package var memberCertificate: String {
+    get {
+      if case .memberCertificate(let v)? = purpose {return v}
+      return String()
+    }
+    set {purpose = .memberCertificate(newValue)}
+  }
+
   package var signingRequest: Data = Data()
 
   package var serial: Data = Data()
@@ -410,6 +452,7 @@ package nonisolated struct ProtoOpenObligation: Sendable {
     case operatorCertificate(String)
     case agentCertificate(ProtoAgentKey)
     case dispatcherIdentity(ProtoNothing)
+    case memberCertificate(String)
 
   }
 
@@ -743,13 +786,141 @@ package nonisolated struct ProtoRevocation: Sendable {
   package init() {}
 }
 
+package nonisolated struct ProtoKnownMember: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var id: String = String()
+
+  package var address: String = String()
+
+  package var certificateSerial: Data = Data()
+
+  package var certificate: Data = Data()
+
+  package var publicKey: Data = Data()
+
+  package var phase: ProtoKnownMember.Phase = .unset
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package nonisolated enum Phase: SwiftProtobuf.Enum, Swift.CaseIterable {
+    package typealias RawValue = Int
+    case unset // = 0
+    case joining // = 1
+    case staying // = 2
+    case leaving // = 3
+    case UNRECOGNIZED(Int)
+
+    package init() {
+      self = .unset
+    }
+
+    package init?(rawValue: Int) {
+      switch rawValue {
+      case 0: self = .unset
+      case 1: self = .joining
+      case 2: self = .staying
+      case 3: self = .leaving
+      default: self = .UNRECOGNIZED(rawValue)
+      }
+    }
+
+    package var rawValue: Int {
+      switch self {
+      case .unset: return 0
+      case .joining: return 1
+      case .staying: return 2
+      case .leaving: return 3
+      case .UNRECOGNIZED(let i): return i
+      }
+    }
+
+    // The compiler won't synthesize support with the UNRECOGNIZED case.
+    package static let allCases: [ProtoKnownMember.Phase] = [
+      .unset,
+      .joining,
+      .staying,
+      .leaving,
+    ]
+
+  }
+
+  package init() {}
+}
+
+package nonisolated struct ProtoInvitation: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var id: String = String()
+
+  package var address: String = String()
+
+  package var secretHash: Data = Data()
+
+  package var expiresMilliseconds: UInt64 = 0
+
+  package var invitedAtSeconds: Int64 = 0
+
+  /// Absent: nobody has used it.
+  package var binding: ProtoInvitationBinding {
+    get {_binding ?? ProtoInvitationBinding()}
+    set {_binding = newValue}
+  }
+  /// Returns true if `binding` has been explicitly set.
+  package var hasBinding: Bool {self._binding != nil}
+  /// Clears the value of `binding`. Subsequent reads from it will return its default value.
+  package mutating func clearBinding() {self._binding = nil}
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+
+  fileprivate var _binding: ProtoInvitationBinding? = nil
+}
+
+package nonisolated struct ProtoInvitationBinding: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var publicKey: Data = Data()
+
+  package var obligation: UInt64 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct ProtoFormerMember: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var id: String = String()
+
+  package var certificateSerial: Data = Data()
+
+  package var index: UInt64 = 0
+
+  package var removedAtSeconds: Int64 = 0
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
 // MARK: - Code below here is support for the SwiftProtobuf runtime.
 
 fileprivate nonisolated let _protobuf_package = "ced"
 
 nonisolated extension ProtoStateImage: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".StateImage"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}format\0\u{3}genesis_hash\0\u{3}time_milliseconds\0\u{3}applied_index\0\u{3}state_hash\0\u{3}next_serial_counter\0\u{3}rotation_index\0\u{1}clients\0\u{1}sessions\0\u{1}expiries\0\u{1}obligations\0\u{1}agents\0\u{1}waiting\0\u{3}pairing_open_until_milliseconds\0\u{1}decided\0\u{1}operators\0\u{1}identities\0\u{1}uses\0\u{1}rotation\0\u{3}last_rotation\0\u{1}revocations\0\u{3}revocation_index\0\u{4}\u{8}machine_version\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}format\0\u{3}genesis_hash\0\u{3}time_milliseconds\0\u{3}applied_index\0\u{3}state_hash\0\u{3}next_serial_counter\0\u{3}rotation_index\0\u{1}clients\0\u{1}sessions\0\u{1}expiries\0\u{1}obligations\0\u{1}agents\0\u{1}waiting\0\u{3}pairing_open_until_milliseconds\0\u{1}decided\0\u{1}operators\0\u{1}identities\0\u{1}uses\0\u{1}rotation\0\u{3}last_rotation\0\u{1}revocations\0\u{3}revocation_index\0\u{4}\u{8}machine_version\0\u{2}\u{a}members\0\u{1}invitations\0\u{3}former_members\0\u{1}voters\0\u{1}learners\0\u{3}membership_index\0")
 
   fileprivate class _StorageClass {
     var _format: UInt32 = 0
@@ -775,6 +946,12 @@ nonisolated extension ProtoStateImage: SwiftProtobuf.Message, SwiftProtobuf._Mes
     var _lastRotation: ProtoRotationDone? = nil
     var _revocations: [ProtoRevocation] = []
     var _revocationIndex: UInt64 = 0
+    var _members: [ProtoKnownMember] = []
+    var _invitations: [ProtoInvitation] = []
+    var _formerMembers: [ProtoFormerMember] = []
+    var _voters: [String] = []
+    var _learners: [String] = []
+    var _membershipIndex: UInt64 = 0
 
       // This property is used as the initial default value for new instances of the type.
       // The type itself is protecting the reference to its storage via CoW semantics.
@@ -808,6 +985,12 @@ nonisolated extension ProtoStateImage: SwiftProtobuf.Message, SwiftProtobuf._Mes
       _lastRotation = source._lastRotation
       _revocations = source._revocations
       _revocationIndex = source._revocationIndex
+      _members = source._members
+      _invitations = source._invitations
+      _formerMembers = source._formerMembers
+      _voters = source._voters
+      _learners = source._learners
+      _membershipIndex = source._membershipIndex
     }
   }
 
@@ -849,6 +1032,12 @@ nonisolated extension ProtoStateImage: SwiftProtobuf.Message, SwiftProtobuf._Mes
         case 21: try { try decoder.decodeRepeatedMessageField(value: &_storage._revocations) }()
         case 22: try { try decoder.decodeSingularUInt64Field(value: &_storage._revocationIndex) }()
         case 30: try { try decoder.decodeSingularUInt32Field(value: &_storage._machineVersion) }()
+        case 40: try { try decoder.decodeRepeatedMessageField(value: &_storage._members) }()
+        case 41: try { try decoder.decodeRepeatedMessageField(value: &_storage._invitations) }()
+        case 42: try { try decoder.decodeRepeatedMessageField(value: &_storage._formerMembers) }()
+        case 43: try { try decoder.decodeRepeatedStringField(value: &_storage._voters) }()
+        case 44: try { try decoder.decodeRepeatedStringField(value: &_storage._learners) }()
+        case 45: try { try decoder.decodeSingularUInt64Field(value: &_storage._membershipIndex) }()
         default: break
         }
       }
@@ -930,6 +1119,24 @@ nonisolated extension ProtoStateImage: SwiftProtobuf.Message, SwiftProtobuf._Mes
       if _storage._machineVersion != 0 {
         try visitor.visitSingularUInt32Field(value: _storage._machineVersion, fieldNumber: 30)
       }
+      if !_storage._members.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._members, fieldNumber: 40)
+      }
+      if !_storage._invitations.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._invitations, fieldNumber: 41)
+      }
+      if !_storage._formerMembers.isEmpty {
+        try visitor.visitRepeatedMessageField(value: _storage._formerMembers, fieldNumber: 42)
+      }
+      if !_storage._voters.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._voters, fieldNumber: 43)
+      }
+      if !_storage._learners.isEmpty {
+        try visitor.visitRepeatedStringField(value: _storage._learners, fieldNumber: 44)
+      }
+      if _storage._membershipIndex != 0 {
+        try visitor.visitSingularUInt64Field(value: _storage._membershipIndex, fieldNumber: 45)
+      }
     }
     try unknownFields.traverse(visitor: &visitor)
   }
@@ -962,6 +1169,12 @@ nonisolated extension ProtoStateImage: SwiftProtobuf.Message, SwiftProtobuf._Mes
         if _storage._lastRotation != rhs_storage._lastRotation {return false}
         if _storage._revocations != rhs_storage._revocations {return false}
         if _storage._revocationIndex != rhs_storage._revocationIndex {return false}
+        if _storage._members != rhs_storage._members {return false}
+        if _storage._invitations != rhs_storage._invitations {return false}
+        if _storage._formerMembers != rhs_storage._formerMembers {return false}
+        if _storage._voters != rhs_storage._voters {return false}
+        if _storage._learners != rhs_storage._learners {return false}
+        if _storage._membershipIndex != rhs_storage._membershipIndex {return false}
         return true
       }
       if !storagesAreEqual {return false}
@@ -1251,7 +1464,7 @@ nonisolated extension ProtoWaitingRequest: SwiftProtobuf.Message, SwiftProtobuf.
 
 nonisolated extension ProtoOpenObligation: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".OpenObligation"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}index\0\u{3}operator_certificate\0\u{3}agent_certificate\0\u{3}dispatcher_identity\0\u{3}signing_request\0\u{1}serial\0\u{1}term\0\u{3}reserved_at_seconds\0\u{1}waiters\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}index\0\u{3}operator_certificate\0\u{3}agent_certificate\0\u{3}dispatcher_identity\0\u{3}signing_request\0\u{1}serial\0\u{1}term\0\u{3}reserved_at_seconds\0\u{1}waiters\0\u{3}member_certificate\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1299,6 +1512,14 @@ nonisolated extension ProtoOpenObligation: SwiftProtobuf.Message, SwiftProtobuf.
       case 7: try { try decoder.decodeSingularUInt64Field(value: &self.term) }()
       case 8: try { try decoder.decodeSingularSInt64Field(value: &self.reservedAtSeconds) }()
       case 9: try { try decoder.decodeRepeatedMessageField(value: &self.waiters) }()
+      case 10: try {
+        var v: String?
+        try decoder.decodeSingularStringField(value: &v)
+        if let v = v {
+          if self.purpose != nil {try decoder.handleConflictingOneOf()}
+          self.purpose = .memberCertificate(v)
+        }
+      }()
       default: break
       }
     }
@@ -1325,7 +1546,7 @@ nonisolated extension ProtoOpenObligation: SwiftProtobuf.Message, SwiftProtobuf.
       guard case .dispatcherIdentity(let v)? = self.purpose else { preconditionFailure() }
       try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
     }()
-    case nil: break
+    default: break
     }
     if !self.signingRequest.isEmpty {
       try visitor.visitSingularBytesField(value: self.signingRequest, fieldNumber: 5)
@@ -1342,6 +1563,9 @@ nonisolated extension ProtoOpenObligation: SwiftProtobuf.Message, SwiftProtobuf.
     if !self.waiters.isEmpty {
       try visitor.visitRepeatedMessageField(value: self.waiters, fieldNumber: 9)
     }
+    try { if case .memberCertificate(let v)? = self.purpose {
+      try visitor.visitSingularStringField(value: v, fieldNumber: 10)
+    } }()
     try unknownFields.traverse(visitor: &visitor)
   }
 
@@ -1924,6 +2148,204 @@ nonisolated extension ProtoRevocation: SwiftProtobuf.Message, SwiftProtobuf._Mes
     if lhs.reason != rhs.reason {return false}
     if lhs.revokedAtSeconds != rhs.revokedAtSeconds {return false}
     if lhs.index != rhs.index {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoKnownMember: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".KnownMember"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}address\0\u{3}certificate_serial\0\u{1}certificate\0\u{3}public_key\0\u{1}phase\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.id) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.address) }()
+      case 3: try { try decoder.decodeSingularBytesField(value: &self.certificateSerial) }()
+      case 4: try { try decoder.decodeSingularBytesField(value: &self.certificate) }()
+      case 5: try { try decoder.decodeSingularBytesField(value: &self.publicKey) }()
+      case 6: try { try decoder.decodeSingularEnumField(value: &self.phase) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.id.isEmpty {
+      try visitor.visitSingularStringField(value: self.id, fieldNumber: 1)
+    }
+    if !self.address.isEmpty {
+      try visitor.visitSingularStringField(value: self.address, fieldNumber: 2)
+    }
+    if !self.certificateSerial.isEmpty {
+      try visitor.visitSingularBytesField(value: self.certificateSerial, fieldNumber: 3)
+    }
+    if !self.certificate.isEmpty {
+      try visitor.visitSingularBytesField(value: self.certificate, fieldNumber: 4)
+    }
+    if !self.publicKey.isEmpty {
+      try visitor.visitSingularBytesField(value: self.publicKey, fieldNumber: 5)
+    }
+    if self.phase != .unset {
+      try visitor.visitSingularEnumField(value: self.phase, fieldNumber: 6)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: ProtoKnownMember, rhs: ProtoKnownMember) -> Bool {
+    if lhs.id != rhs.id {return false}
+    if lhs.address != rhs.address {return false}
+    if lhs.certificateSerial != rhs.certificateSerial {return false}
+    if lhs.certificate != rhs.certificate {return false}
+    if lhs.publicKey != rhs.publicKey {return false}
+    if lhs.phase != rhs.phase {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoKnownMember.Phase: SwiftProtobuf._ProtoNameProviding {
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{2}\0PHASE_UNSET\0\u{1}PHASE_JOINING\0\u{1}PHASE_STAYING\0\u{1}PHASE_LEAVING\0")
+}
+
+nonisolated extension ProtoInvitation: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".Invitation"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{1}address\0\u{3}secret_hash\0\u{3}expires_milliseconds\0\u{3}invited_at_seconds\0\u{1}binding\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.id) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.address) }()
+      case 3: try { try decoder.decodeSingularBytesField(value: &self.secretHash) }()
+      case 4: try { try decoder.decodeSingularUInt64Field(value: &self.expiresMilliseconds) }()
+      case 5: try { try decoder.decodeSingularSInt64Field(value: &self.invitedAtSeconds) }()
+      case 6: try { try decoder.decodeSingularMessageField(value: &self._binding) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    // The use of inline closures is to circumvent an issue where the compiler
+    // allocates stack space for every if/case branch local when no optimizations
+    // are enabled. https://github.com/apple/swift-protobuf/issues/1034 and
+    // https://github.com/apple/swift-protobuf/issues/1182
+    if !self.id.isEmpty {
+      try visitor.visitSingularStringField(value: self.id, fieldNumber: 1)
+    }
+    if !self.address.isEmpty {
+      try visitor.visitSingularStringField(value: self.address, fieldNumber: 2)
+    }
+    if !self.secretHash.isEmpty {
+      try visitor.visitSingularBytesField(value: self.secretHash, fieldNumber: 3)
+    }
+    if self.expiresMilliseconds != 0 {
+      try visitor.visitSingularUInt64Field(value: self.expiresMilliseconds, fieldNumber: 4)
+    }
+    if self.invitedAtSeconds != 0 {
+      try visitor.visitSingularSInt64Field(value: self.invitedAtSeconds, fieldNumber: 5)
+    }
+    try { if let v = self._binding {
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 6)
+    } }()
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: ProtoInvitation, rhs: ProtoInvitation) -> Bool {
+    if lhs.id != rhs.id {return false}
+    if lhs.address != rhs.address {return false}
+    if lhs.secretHash != rhs.secretHash {return false}
+    if lhs.expiresMilliseconds != rhs.expiresMilliseconds {return false}
+    if lhs.invitedAtSeconds != rhs.invitedAtSeconds {return false}
+    if lhs._binding != rhs._binding {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoInvitationBinding: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".InvitationBinding"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}public_key\0\u{1}obligation\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularBytesField(value: &self.publicKey) }()
+      case 2: try { try decoder.decodeSingularUInt64Field(value: &self.obligation) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.publicKey.isEmpty {
+      try visitor.visitSingularBytesField(value: self.publicKey, fieldNumber: 1)
+    }
+    if self.obligation != 0 {
+      try visitor.visitSingularUInt64Field(value: self.obligation, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: ProtoInvitationBinding, rhs: ProtoInvitationBinding) -> Bool {
+    if lhs.publicKey != rhs.publicKey {return false}
+    if lhs.obligation != rhs.obligation {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoFormerMember: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".FormerMember"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}id\0\u{3}certificate_serial\0\u{1}index\0\u{3}removed_at_seconds\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.id) }()
+      case 2: try { try decoder.decodeSingularBytesField(value: &self.certificateSerial) }()
+      case 3: try { try decoder.decodeSingularUInt64Field(value: &self.index) }()
+      case 4: try { try decoder.decodeSingularSInt64Field(value: &self.removedAtSeconds) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.id.isEmpty {
+      try visitor.visitSingularStringField(value: self.id, fieldNumber: 1)
+    }
+    if !self.certificateSerial.isEmpty {
+      try visitor.visitSingularBytesField(value: self.certificateSerial, fieldNumber: 2)
+    }
+    if self.index != 0 {
+      try visitor.visitSingularUInt64Field(value: self.index, fieldNumber: 3)
+    }
+    if self.removedAtSeconds != 0 {
+      try visitor.visitSingularSInt64Field(value: self.removedAtSeconds, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: ProtoFormerMember, rhs: ProtoFormerMember) -> Bool {
+    if lhs.id != rhs.id {return false}
+    if lhs.certificateSerial != rhs.certificateSerial {return false}
+    if lhs.index != rhs.index {return false}
+    if lhs.removedAtSeconds != rhs.removedAtSeconds {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

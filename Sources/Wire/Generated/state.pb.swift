@@ -123,6 +123,15 @@ package nonisolated struct ProtoPrincipal: Sendable {
     set {kind = .leader(newValue)}
   }
 
+  /// The address that it came from.
+  package var joiningHost: String {
+    get {
+      if case .joiningHost(let v)? = kind {return v}
+      return String()
+    }
+    set {kind = .joiningHost(newValue)}
+  }
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package nonisolated enum OneOf_Kind: Equatable, Sendable {
@@ -130,6 +139,8 @@ package nonisolated struct ProtoPrincipal: Sendable {
     case localUser(UInt32)
     case pairingHost(String)
     case leader(ProtoNothing)
+    /// The address that it came from.
+    case joiningHost(String)
 
   }
 
@@ -409,6 +420,47 @@ package nonisolated struct ProtoCommand: Sendable {
     set {kind = .tagsLearned(newValue)}
   }
 
+  package var invite: ProtoInvite {
+    get {
+      if case .invite(let v)? = kind {return v}
+      return ProtoInvite()
+    }
+    set {kind = .invite(newValue)}
+  }
+
+  package var admit: ProtoAdmit {
+    get {
+      if case .admit(let v)? = kind {return v}
+      return ProtoAdmit()
+    }
+    set {kind = .admit(newValue)}
+  }
+
+  package var removeMember: String {
+    get {
+      if case .removeMember(let v)? = kind {return v}
+      return String()
+    }
+    set {kind = .removeMember(newValue)}
+  }
+
+  package var setMemberAddress: ProtoSetMemberAddress {
+    get {
+      if case .setMemberAddress(let v)? = kind {return v}
+      return ProtoSetMemberAddress()
+    }
+    set {kind = .setMemberAddress(newValue)}
+  }
+
+  /// The same as in the entry that it stands in.
+  package var reconfigure: ProtoConfiguration {
+    get {
+      if case .reconfigure(let v)? = kind {return v}
+      return ProtoConfiguration()
+    }
+    set {kind = .reconfigure(newValue)}
+  }
+
   package var unknownFields = SwiftProtobuf.UnknownStorage()
 
   package nonisolated enum OneOf_Kind: Equatable, Sendable {
@@ -436,6 +488,12 @@ package nonisolated struct ProtoCommand: Sendable {
     case retire(Data)
     case revoke(ProtoRevoke)
     case tagsLearned(ProtoTagsLearned)
+    case invite(ProtoInvite)
+    case admit(ProtoAdmit)
+    case removeMember(String)
+    case setMemberAddress(ProtoSetMemberAddress)
+    /// The same as in the entry that it stands in.
+    case reconfigure(ProtoConfiguration)
 
   }
 
@@ -929,6 +987,71 @@ package nonisolated struct ProtoAgentTag: Sendable {
   package init() {}
 }
 
+package nonisolated struct ProtoInvite: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var member: String = String()
+
+  package var address: String = String()
+
+  /// SHA-256 of the token's secret.
+  package var secretHash: Data = Data()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct ProtoAdmit: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var member: String = String()
+
+  package var secretHash: Data = Data()
+
+  /// SubjectPublicKeyInfo of the signing request.
+  package var publicKey: Data = Data()
+
+  package var signingRequest: Data = Data()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+package nonisolated struct ProtoSetMemberAddress: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var member: String = String()
+
+  package var address: String = String()
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
+/// Who the members are.
+package nonisolated struct ProtoConfiguration: Sendable {
+  // SwiftProtobuf.Message conformance is added in an extension below. See the
+  // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
+  // methods supported on all messages.
+
+  package var voters: [String] = []
+
+  package var learners: [String] = []
+
+  package var unknownFields = SwiftProtobuf.UnknownStorage()
+
+  package init() {}
+}
+
 package nonisolated struct ProtoGenesisState: @unchecked Sendable {
   // SwiftProtobuf.Message conformance is added in an extension below. See the
   // `Message` and `Message+*Additions` files in the SwiftProtobuf library for
@@ -1265,7 +1388,7 @@ nonisolated extension ProtoProposal: SwiftProtobuf.Message, SwiftProtobuf._Messa
 
 nonisolated extension ProtoPrincipal: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Principal"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}operator_certificate\0\u{3}local_user\0\u{3}pairing_host\0\u{1}leader\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}operator_certificate\0\u{3}local_user\0\u{3}pairing_host\0\u{1}leader\0\u{3}joining_host\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1315,6 +1438,14 @@ nonisolated extension ProtoPrincipal: SwiftProtobuf.Message, SwiftProtobuf._Mess
           self.kind = .leader(v)
         }
       }()
+      case 5: try {
+        var v: String?
+        try decoder.decodeSingularStringField(value: &v)
+        if let v = v {
+          if self.kind != nil {try decoder.handleConflictingOneOf()}
+          self.kind = .joiningHost(v)
+        }
+      }()
       default: break
       }
     }
@@ -1341,6 +1472,10 @@ nonisolated extension ProtoPrincipal: SwiftProtobuf.Message, SwiftProtobuf._Mess
     case .leader?: try {
       guard case .leader(let v)? = self.kind else { preconditionFailure() }
       try visitor.visitSingularMessageField(value: v, fieldNumber: 4)
+    }()
+    case .joiningHost?: try {
+      guard case .joiningHost(let v)? = self.kind else { preconditionFailure() }
+      try visitor.visitSingularStringField(value: v, fieldNumber: 5)
     }()
     case nil: break
     }
@@ -1512,7 +1647,7 @@ nonisolated extension ProtoMintedRequestID: SwiftProtobuf.Message, SwiftProtobuf
 
 nonisolated extension ProtoCommand: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".Command"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}issue_operator\0\u{3}open_pairing_milliseconds\0\u{3}close_pairing\0\u{3}submit_pairing\0\u{3}approve_pairing\0\u{3}deny_pairing\0\u{1}unpair\0\u{3}edit_agent\0\u{3}reserve_anew\0\u{3}record_certificate\0\u{3}signing_failed\0\u{1}expire\0\u{3}raise_version\0\u{4}\u{7}begin_rotation\0\u{3}abort_rotation\0\u{3}record_identity\0\u{3}member_holds\0\u{3}identity_confirmed\0\u{3}identity_removed\0\u{3}dialect_learned\0\u{1}activate\0\u{1}retire\0\u{2}\u{2}revoke\0\u{4}\u{a}tags_learned\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{3}issue_operator\0\u{3}open_pairing_milliseconds\0\u{3}close_pairing\0\u{3}submit_pairing\0\u{3}approve_pairing\0\u{3}deny_pairing\0\u{1}unpair\0\u{3}edit_agent\0\u{3}reserve_anew\0\u{3}record_certificate\0\u{3}signing_failed\0\u{1}expire\0\u{3}raise_version\0\u{4}\u{7}begin_rotation\0\u{3}abort_rotation\0\u{3}record_identity\0\u{3}member_holds\0\u{3}identity_confirmed\0\u{3}identity_removed\0\u{3}dialect_learned\0\u{1}activate\0\u{1}retire\0\u{2}\u{2}revoke\0\u{4}\u{a}tags_learned\0\u{2}\u{a}invite\0\u{1}admit\0\u{3}remove_member\0\u{3}set_member_address\0\u{1}reconfigure\0")
 
   package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
     while let fieldNumber = try decoder.nextFieldNumber() {
@@ -1797,6 +1932,66 @@ nonisolated extension ProtoCommand: SwiftProtobuf.Message, SwiftProtobuf._Messag
           self.kind = .tagsLearned(v)
         }
       }()
+      case 50: try {
+        var v: ProtoInvite?
+        var hadOneofValue = false
+        if let current = self.kind {
+          hadOneofValue = true
+          if case .invite(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.kind = .invite(v)
+        }
+      }()
+      case 51: try {
+        var v: ProtoAdmit?
+        var hadOneofValue = false
+        if let current = self.kind {
+          hadOneofValue = true
+          if case .admit(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.kind = .admit(v)
+        }
+      }()
+      case 52: try {
+        var v: String?
+        try decoder.decodeSingularStringField(value: &v)
+        if let v = v {
+          if self.kind != nil {try decoder.handleConflictingOneOf()}
+          self.kind = .removeMember(v)
+        }
+      }()
+      case 53: try {
+        var v: ProtoSetMemberAddress?
+        var hadOneofValue = false
+        if let current = self.kind {
+          hadOneofValue = true
+          if case .setMemberAddress(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.kind = .setMemberAddress(v)
+        }
+      }()
+      case 54: try {
+        var v: ProtoConfiguration?
+        var hadOneofValue = false
+        if let current = self.kind {
+          hadOneofValue = true
+          if case .reconfigure(let m) = current {v = m}
+        }
+        try decoder.decodeSingularMessageField(value: &v)
+        if let v = v {
+          if hadOneofValue {try decoder.handleConflictingOneOf()}
+          self.kind = .reconfigure(v)
+        }
+      }()
       default: break
       }
     }
@@ -1903,6 +2098,26 @@ nonisolated extension ProtoCommand: SwiftProtobuf.Message, SwiftProtobuf._Messag
     case .tagsLearned?: try {
       guard case .tagsLearned(let v)? = self.kind else { preconditionFailure() }
       try visitor.visitSingularMessageField(value: v, fieldNumber: 40)
+    }()
+    case .invite?: try {
+      guard case .invite(let v)? = self.kind else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 50)
+    }()
+    case .admit?: try {
+      guard case .admit(let v)? = self.kind else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 51)
+    }()
+    case .removeMember?: try {
+      guard case .removeMember(let v)? = self.kind else { preconditionFailure() }
+      try visitor.visitSingularStringField(value: v, fieldNumber: 52)
+    }()
+    case .setMemberAddress?: try {
+      guard case .setMemberAddress(let v)? = self.kind else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 53)
+    }()
+    case .reconfigure?: try {
+      guard case .reconfigure(let v)? = self.kind else { preconditionFailure() }
+      try visitor.visitSingularMessageField(value: v, fieldNumber: 54)
     }()
     case nil: break
     }
@@ -2668,6 +2883,161 @@ nonisolated extension ProtoAgentTag: SwiftProtobuf.Message, SwiftProtobuf._Messa
   package static func ==(lhs: ProtoAgentTag, rhs: ProtoAgentTag) -> Bool {
     if lhs.key != rhs.key {return false}
     if lhs.value != rhs.value {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoInvite: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".Invite"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}member\0\u{1}address\0\u{3}secret_hash\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.member) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.address) }()
+      case 3: try { try decoder.decodeSingularBytesField(value: &self.secretHash) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.member.isEmpty {
+      try visitor.visitSingularStringField(value: self.member, fieldNumber: 1)
+    }
+    if !self.address.isEmpty {
+      try visitor.visitSingularStringField(value: self.address, fieldNumber: 2)
+    }
+    if !self.secretHash.isEmpty {
+      try visitor.visitSingularBytesField(value: self.secretHash, fieldNumber: 3)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: ProtoInvite, rhs: ProtoInvite) -> Bool {
+    if lhs.member != rhs.member {return false}
+    if lhs.address != rhs.address {return false}
+    if lhs.secretHash != rhs.secretHash {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoAdmit: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".Admit"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}member\0\u{3}secret_hash\0\u{3}public_key\0\u{3}signing_request\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.member) }()
+      case 2: try { try decoder.decodeSingularBytesField(value: &self.secretHash) }()
+      case 3: try { try decoder.decodeSingularBytesField(value: &self.publicKey) }()
+      case 4: try { try decoder.decodeSingularBytesField(value: &self.signingRequest) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.member.isEmpty {
+      try visitor.visitSingularStringField(value: self.member, fieldNumber: 1)
+    }
+    if !self.secretHash.isEmpty {
+      try visitor.visitSingularBytesField(value: self.secretHash, fieldNumber: 2)
+    }
+    if !self.publicKey.isEmpty {
+      try visitor.visitSingularBytesField(value: self.publicKey, fieldNumber: 3)
+    }
+    if !self.signingRequest.isEmpty {
+      try visitor.visitSingularBytesField(value: self.signingRequest, fieldNumber: 4)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: ProtoAdmit, rhs: ProtoAdmit) -> Bool {
+    if lhs.member != rhs.member {return false}
+    if lhs.secretHash != rhs.secretHash {return false}
+    if lhs.publicKey != rhs.publicKey {return false}
+    if lhs.signingRequest != rhs.signingRequest {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoSetMemberAddress: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".SetMemberAddress"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}member\0\u{1}address\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeSingularStringField(value: &self.member) }()
+      case 2: try { try decoder.decodeSingularStringField(value: &self.address) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.member.isEmpty {
+      try visitor.visitSingularStringField(value: self.member, fieldNumber: 1)
+    }
+    if !self.address.isEmpty {
+      try visitor.visitSingularStringField(value: self.address, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: ProtoSetMemberAddress, rhs: ProtoSetMemberAddress) -> Bool {
+    if lhs.member != rhs.member {return false}
+    if lhs.address != rhs.address {return false}
+    if lhs.unknownFields != rhs.unknownFields {return false}
+    return true
+  }
+}
+
+nonisolated extension ProtoConfiguration: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
+  package static let protoMessageName: String = _protobuf_package + ".Configuration"
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}voters\0\u{1}learners\0")
+
+  package mutating func decodeMessage<D: SwiftProtobuf.Decoder>(decoder: inout D) throws {
+    while let fieldNumber = try decoder.nextFieldNumber() {
+      // The use of inline closures is to circumvent an issue where the compiler
+      // allocates stack space for every case branch when no optimizations are
+      // enabled. https://github.com/apple/swift-protobuf/issues/1034
+      switch fieldNumber {
+      case 1: try { try decoder.decodeRepeatedStringField(value: &self.voters) }()
+      case 2: try { try decoder.decodeRepeatedStringField(value: &self.learners) }()
+      default: break
+      }
+    }
+  }
+
+  package func traverse<V: SwiftProtobuf.Visitor>(visitor: inout V) throws {
+    if !self.voters.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.voters, fieldNumber: 1)
+    }
+    if !self.learners.isEmpty {
+      try visitor.visitRepeatedStringField(value: self.learners, fieldNumber: 2)
+    }
+    try unknownFields.traverse(visitor: &visitor)
+  }
+
+  package static func ==(lhs: ProtoConfiguration, rhs: ProtoConfiguration) -> Bool {
+    if lhs.voters != rhs.voters {return false}
+    if lhs.learners != rhs.learners {return false}
     if lhs.unknownFields != rhs.unknownFields {return false}
     return true
   }

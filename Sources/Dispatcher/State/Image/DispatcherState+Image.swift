@@ -32,6 +32,7 @@ extension DispatcherState {
         image.lastRotation = identityBook.lastRotation
         image.revocations = revocationBook.records.values
         image.revocationIndex = revocationBook.changed
+        membership.write(into: &image)
         return image
     }
 
@@ -53,6 +54,7 @@ extension DispatcherState {
         operatorBook = try Operators(image)
         identityBook = try Identities(image)
         revocationBook = try Revocations(image)
+        membership = try Membership(image)
     }
 }
 
@@ -222,5 +224,34 @@ extension Revocations {
             records: try SortedArrayMap(
                 rising: image.revocations.map(\.serial), image.revocations, "revoked certificates", limit: Revocations.limit),
             changed: image.revocationIndex)
+    }
+}
+
+extension Membership {
+    func write(into image: inout StateImage) {
+        image.members = members.values
+        image.invitations = invitations.values
+        image.formerMembers = former.values
+        image.voters = voters
+        image.learners = learners
+        image.membershipIndex = changed
+    }
+
+    init(_ image: StateImage) throws(StateImageFlaw) {
+        for (list, what, limit) in [(image.voters, "voters", Membership.limit), (image.learners, "learners", Configuration.learnerLimit)] {
+            guard list.count <= limit else { throw .tooMany(what, count: list.count, limit: limit) }
+            for (id, next) in zip(list, list.dropFirst()) where !(id < next) { throw .unordered(what) }
+        }
+        self.init(
+            members: try SortedArrayMap(rising: image.members.map(\.id), image.members, "members", limit: Membership.formerLimit),
+            invitations: try SortedArrayMap(
+                rising: image.invitations.map(\.id), image.invitations, "invitations", limit: Membership.formerLimit),
+            former: try SortedArrayMap(
+                rising: image.formerMembers.map(\.id), image.formerMembers, "former members", limit: Membership.formerLimit),
+            voters: image.voters, learners: image.learners, changed: image.membershipIndex)
+        for id in former.keys where members[id] != nil || invitations[id] != nil {
+            throw .inconsistent("a member is there and was removed")
+        }
+        for id in invitations.keys where members[id] != nil { throw .inconsistent("a member is there and invited") }
     }
 }

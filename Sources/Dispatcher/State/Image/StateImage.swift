@@ -131,6 +131,14 @@ package struct StateImage: Hashable, Sendable {
     /// Sorted by serial.
     package var revocations: [RevocationRecord] = []
     package var revocationIndex: LogIndex = .zero
+    /// Sorted by id, as are invitations and former members.
+    package var members: [KnownMember] = []
+    package var invitations: [Invitation] = []
+    package var formerMembers: [FormerMember] = []
+    /// Sorted.
+    package var voters: [MemberID] = []
+    package var learners: [MemberID] = []
+    package var membershipIndex: LogIndex = .zero
 
     package init(
         genesisHash: UInt64, time: ClusterTime, appliedIndex: LogIndex, stateHash: UInt64, nextSerialCounter: UInt64,

@@ -19,7 +19,9 @@ extension ProjectionChange {
                 parts.append(.agent(name))
                 if case .editAgent(let former, _) = command, former != name { parts.append(.agent(former)) }
             case .rotationBegun, .rotationAborted: parts.append(.everyAgent)
-            case .underway, .operatorIssued, .pairingOpened, .pairingClosed, .pairingDenied, .revoked, .stepped, .refused: break
+            case .underway, .operatorIssued, .pairingOpened, .pairingClosed, .pairingDenied, .revoked, .stepped, .refused, .invited,
+                .memberAdmitted, .memberRemoved, .memberMoved:
+                break
             }
         }
         if applied.outcome == .stepped { parts += ProjectionChange.parts(of: command) }
@@ -37,7 +39,7 @@ extension ProjectionChange {
         case .recordIdentity: [.everyAgent]
         case .issueOperator, .openPairing, .closePairing, .submitPairing, .approvePairing, .denyPairing, .unpair, .editAgent,
             .beginRotation, .abortRotation, .revoke, .reserveAnew, .recordCertificate, .signingFailed, .memberHolds, .expire,
-            .raiseVersion:
+            .raiseVersion, .invite, .admit, .removeMember, .setMemberAddress, .reconfigure:
             []
         }
     }
