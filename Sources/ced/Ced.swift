@@ -39,6 +39,6 @@ struct Ced: AsyncParsableCommand {
 
 struct ClusterCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "cluster", abstract: "Make a cluster, see how it is, hand leadership on.",
-        subcommands: [ClusterInitCommand.self, ClusterInstallCommand.self] + ClientCommands.cluster)
+        commandName: "cluster", abstract: "Make a cluster, see how it is, hand leadership on, let members come and go.",
+        subcommands: [ClusterInitCommand.self, ClusterInstallCommand.self, ClusterJoinCommand.self] + ClientCommands.cluster)
 }

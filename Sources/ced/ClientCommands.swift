@@ -14,5 +14,8 @@ enum ClientCommands {
     ]
 
     /// Of `ced cluster`.
-    static let cluster: [any ParsableCommand.Type] = [ClusterStatusCommand.self, ClusterTransferCommand.self]
+    static let cluster: [any ParsableCommand.Type] = [
+        ClusterStatusCommand.self, ClusterTransferCommand.self, ClusterInviteCommand.self, ClusterRemoveCommand.self,
+        ClusterSetAddressCommand.self,
+    ]
 }

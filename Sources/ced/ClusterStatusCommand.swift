@@ -78,7 +78,9 @@ struct ClusterStatusCommand: AsyncParsableCommand {
         let table = Output.tableText(
             ["MEMBER", "ROLE", "TERM", "COMMIT", "LAG", "CONTACT", "HOLDS", "CERT ENDS", "DISK FREE", "VERSION"],
             members.map { row($0, steady: steady) })
-        let lines = [survival(status), certificates(status)] + status.list("advice").map { "\($0.text("level")): \($0.text("text"))" }
+        let lines =
+            [survival(status), certificates(status)] + comings(status)
+            + status.list("advice").map { "\($0.text("level")): \($0.text("text"))" }
         return table + lines.map { $0 + "\n" }.joined()
     }
 
@@ -90,12 +92,35 @@ struct ClusterStatusCommand: AsyncParsableCommand {
         let held = member.list("holds").count
         let holds = "\(held) of \(held + member.list("lacks").count)"
         guard member.flag("reachable") else {
-            return [member.text("member"), "unreachable", "-", "-", lag, contact ?? "-", holds, "-", "-", "-"]
+            return [member.text("member"), role("unreachable", member), "-", "-", lag, contact ?? "-", holds, "-", "-", "-"]
         }
         return [
-            member.text("member"), member.text("role"), member.text("term"), member.text("commit"), lag, contact ?? "never", holds,
+            member.text("member"), role(member.text("role"), member), member.text("term"), member.text("commit"), lag, contact ?? "never",
+            holds,
             day(member.text("certificate_expiry")), disk(member), member.text("version"),
         ]
+    }
+
+    /// What it is beside what it does, if that is not voting.
+    private static func role(_ role: String, _ member: JSONValue) -> String {
+        switch member.text("standing") {
+        case "learner": role == "unreachable" ? "learner, unreachable" : "learner"
+        case "joining": role == "unreachable" ? "joining, unreachable" : "joining"
+        case "leaving": "\(role), leaving"
+        default: role
+        }
+    }
+
+    /// Who is expected, and whose ids are used up.
+    private static func comings(_ status: JSONValue) -> [String] {
+        let invited = status.list("invitations").map { invitation in
+            let left = invitation.integer("seconds_left") ?? 0
+            return "\(invitation.text("member")) at \(invitation.text("address"))"
+                + (invitation.flag("used") ? " (its certificate is being made)" : " (at most \(Quantity.span(seconds: left)) left)")
+        }
+        let former = status.list("former_members").map { $0.text("member") }
+        return (invited.isEmpty ? [] : ["Invited: \(invited.joined(separator: ", "))."])
+            + (former.isEmpty ? [] : ["Removed: \(former.joined(separator: ", "))."])
     }
 
     /// The day is enough for a glance.

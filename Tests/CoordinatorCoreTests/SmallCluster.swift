@@ -161,6 +161,7 @@ final class SmallCluster {
         alive.append(true)
         held.append([])
         durable.append(.zero)
+        snapshots.append(nil)
         let number = names.count - 1
         members.append(
             Member(

@@ -139,6 +139,11 @@ actor SmallFront: MemberFront {
                     try pki.fleetCA.issue(
                         request, subject: name.text, serial: obligation.serial, role: nil, usage: .server, notBefore: longAgo,
                         notAfter: farAhead)
+                case .memberCertificate(let member):
+                    try pki.clusterCA.issue(
+                        request, subject: member.name, serial: obligation.serial,
+                        role: .member(cluster: pki.cluster.description, id: member.name), usage: .both, notBefore: longAgo,
+                        notAfter: farAhead)
                 case .dispatcherIdentity: throw PKIFailure("an identity has no request")
                 }
             index += 1
@@ -224,6 +229,13 @@ actor SmallFront: MemberFront {
     var waitingForDecisions: Int { waiting.count }
 
     nonisolated func dispatcherIdentity(_ serial: SerialNumber) throws -> TLSIdentity { dispatcher }
+
+    static let clusterKey = [UInt8](repeating: 9, count: ClusterKey.length)
+    nonisolated func sealedClusterKey(to publicKey: [UInt8]) throws -> SealedClusterKey {
+        SealedClusterKey(
+            version: 1,
+            envelope: try KeyEnvelope.seal(Self.clusterKey, to: publicKey, name: SealedClusterKey.name, cluster: pki.cluster.description))
+    }
 }
 
 let quiet: Logger = {

@@ -119,3 +119,30 @@ import Testing
         #expect(try SystemRandom.number() != SystemRandom.number())
     }
 }
+
+@Suite("Secrets for one receiver")
+struct KeyEnvelopeTests {
+    @Test("the receiver opens it; another key, name, cluster or a changed byte does not")
+    func opens() throws {
+        let (receiver, stranger) = (try PrivateKey.generateP256(), try PrivateKey.generateP256())
+        let secret: [UInt8] = [1, 2, 3]
+        let envelope = try KeyEnvelope.seal(secret, to: receiver.publicKeyDER, name: "k", cluster: "c")
+        #expect(try envelope.open(with: receiver, name: "k", cluster: "c") == secret)
+        #expect(throws: PKIFailure.self) { try envelope.open(with: stranger, name: "k", cluster: "c") }
+        #expect(throws: PKIFailure.self) { try envelope.open(with: receiver, name: "l", cluster: "c") }
+        #expect(throws: PKIFailure.self) { try envelope.open(with: receiver, name: "k", cluster: "d") }
+        var damaged = envelope.sealed
+        damaged[damaged.count - 1] ^= 1
+        let other = KeyEnvelope(ephemeralKey: envelope.ephemeralKey, sealed: damaged)
+        #expect(throws: PKIFailure.self) { try other.open(with: receiver, name: "k", cluster: "c") }
+        #expect(try KeyEnvelope.seal(secret, to: receiver.publicKeyDER, name: "k", cluster: "c") != envelope)
+    }
+
+    @Test("a key that cannot agree is refused")
+    func wrongKind() throws {
+        #expect(throws: PKIFailure.self) {
+            try KeyEnvelope.seal([1], to: PrivateKey.generateRSA(bits: 2048).publicKeyDER, name: "k", cluster: "c")
+        }
+        #expect(throws: PKIFailure.self) { try KeyEnvelope.seal([1], to: [1, 2, 3], name: "k", cluster: "c") }
+    }
+}

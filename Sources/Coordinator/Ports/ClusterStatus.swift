@@ -44,9 +44,10 @@ func statusShape(_ view: ClusterView) -> JSONValue {
     return .record([
         "cluster": .text(view.state.genesis.cluster.description), "dispatcher_id": .text(view.state.genesis.dispatcherID.text),
         "members": .array(view.members.map(memberShape)), "leader": view.leader.map { .text($0.name) } ?? .null,
-        "voters": .count(view.members.count), "quorum": .count(view.quorum), "reachable": .count(view.reachable.count),
+        "voters": .count(view.voters.count), "quorum": .count(view.quorum), "reachable": .count(view.reachableVoters.count),
         "failures_survived": .count(view.failuresSurvived), "agents": .count(view.state.agents.count),
         "certificates": .array((view.authorities + (identity.map { [$0] } ?? [])).map(authorityShape)),
+        "invitations": .array(invitationShapes(view.state)), "former_members": .array(view.state.formerMembers.map(formerShape)),
         "machine_version": .count(UInt64(view.state.machineVersion.number)), "advice": .array(advice),
     ])
 }
@@ -60,7 +61,8 @@ private func authorityShape(_ authority: ClusterView.Authority) -> JSONValue {
 /// One member's line; of one that did not answer in time there is what the state and the leader know of it.
 private func memberShape(_ member: ClusterView.MemberView) -> JSONValue {
     let known: JSONValue = .record([
-        "member": .text(member.id.name), "address": .text(member.record.address), "reachable": .boolean(member.report != nil),
+        "member": .text(member.id.name), "address": .text(member.record.address), "standing": .text(member.standing.rawValue),
+        "reachable": .boolean(member.report != nil),
         "lag": member.lag.map { .count($0) } ?? .null, "contact_ms": member.contactMilliseconds.map { .count($0) } ?? .null,
         "holds": .array(member.holds.map { .text($0.hexadecimal) }), "lacks": .array(member.lacks.map { .text($0.hexadecimal) }),
     ])

@@ -19,14 +19,20 @@ extension PortFront {
         let timeout = try request.timeout()
         if endpoint == .revoke { return try await revoke(request, principal: principal, timeout: timeout) }
         let operation = try operation(endpoint, parameter: parameter, try request.object())
+        if case .command(.invite(_, let address, _)) = operation, let problem = await loopbackProblem(address) { return problem }
         if case .transfer(let target?) = operation {
-            let members = await member.appliedState().genesis.members.map(\.id)
+            let members = await member.appliedState().members.map(\.id)
             guard members.contains(target) else {
                 let known = members.map(\.name).joined(separator: ", ")
                 return .failure(404, "no member is called \(target); there are \(known)")
             }
         }
-        return try await carryOut(operation, request, principal: principal, timeout: timeout)
+        let response = try await carryOut(operation, request, principal: principal, timeout: timeout)
+        guard endpoint == .invite, response.status == 200 else { return response }
+        var completed = response
+        let known = await tokenMembers()
+        completed.body = response.body.with(["ca_fingerprint": .text(known.fingerprint), "endpoints": .array(known.endpoints)])
+        return completed
     }
 
     func carryOut(
@@ -84,7 +90,15 @@ extension PortFront {
             guard let text = try text(body, "to") else { return .transfer(to: nil) }
             guard let member = MemberID(text) else { throw BadRequest("'\(text)' is not a member's name") }
             return .transfer(to: member)
-        case .health, .ready, .leader, .revocations, .revoke, .rotation, .status, .agents, .pairingRequests, .operators, .run, .ping,
+        case .invite:
+            guard let hash = bytes(hexadecimal: try text(body, "secret_hash") ?? "") else {
+                throw BadRequest("secret_hash is the SHA-256 of the token's secret in hexadecimal digits")
+            }
+            return .command(.invite(try memberID(try text(body, "member") ?? ""), address: try memberAddress(body), secretHash: hash))
+        case .moveMember: return .command(.setMemberAddress(try memberID(parameter), try memberAddress(body)))
+        case .removeMember: return .command(.removeMember(try memberID(parameter)))
+        case .members, .joinGreeting, .join, .health, .ready, .leader, .revocations, .revoke, .rotation, .status, .agents, .pairingRequests,
+            .operators, .run, .ping,
             .capabilities, .result, .discovery, .runStatus, .apiIndex, .openAPI, .liveOpenAPI:
             throw BadRequest("not an exclusive operation")
         }
@@ -205,6 +219,18 @@ extension PortFront {
             return .ok([
                 "request_id": .text(id), "index": .count(index.position), "revoked": .array(revoked.map(revocationShape)),
             ])
+        case .invited(let invited, let until):
+            return .ok([
+                "request_id": .text(id), "member": .text(invited.name), "address": state.invitation(of: invited).map { .text($0.address) },
+                "seconds_left": .count((until.milliseconds - min(until.milliseconds, state.time.milliseconds)) / 1_000),
+            ])
+        case .memberAdmitted(let member, let serial):
+            return .ok(["request_id": .text(id), "member": .text(member.name), "serial": .text(serial.hexadecimal)])
+        case .memberRemoved(let member): return .ok(["request_id": .text(id), "member": .text(member.name)])
+        case .memberMoved(let member):
+            return .ok([
+                "request_id": .text(id), "member": .text(member.name), "address": state.member(member).map { .text($0.address) },
+            ])
         case .underway:
             return .failure(503, "not finished yet", detail: "repeat it with this request id to hear the outcome", requestID: id)
         case .pairingQueued, .stepped: return .failure(500, "the member answered something else", requestID: id)
@@ -215,10 +241,12 @@ extension PortFront {
 
 func statusCode(of refusal: Refusal) -> Int {
     switch refusal {
-    case .notAllowed: 403
-    case .unknownPairing, .unknownAgent, .unknownOperator: 404
+    case .notAllowed, .invitationUnknown, .invitationUsed: 403
+    case .unknownPairing, .unknownAgent, .unknownOperator, .unknownMember: 404
     case .requestIDReused, .requestForgotten, .agentNameTaken, .operatorNameTaken, .pairingClosed, .pairingReqidTaken,
-        .pairingAlreadyApproved, .reservationGone, .rotationUnderway, .noRotation, .rotationAborted, .operatorRevoked, .stepGone:
+        .pairingAlreadyApproved, .reservationGone, .rotationUnderway, .noRotation, .rotationAborted, .operatorRevoked, .stepGone,
+        .memberNameTaken, .membershipRefused,
+        .rulesTooOld:
         409
     case .pairingQueueFull, .tooMany, .tooManyIdentities: 429
     case .requestTableFull: 503

@@ -190,6 +190,7 @@ package struct PortFront: Sendable {
                 }
                 return try await shared(route.endpoint, parameter: parameter, request, on: port)
             case .exclusive:
+                if route.endpoint == .join { return try await join(request) }
                 guard let principal else { return .failure(403, "not allowed") }
                 return try await exclusive(route.endpoint, parameter: parameter, request, principal: principal)
             }
@@ -198,12 +199,19 @@ package struct PortFront: Sendable {
         }
     }
 
+    /// The body of a request to join.
+    private static let joinBytes = 16 * 1024
+
     /// What `respond` would refuse whatever the body says, by what is known without the state; nil: it depends.
     func refusalBeforeBody(_ request: PortRequest, on port: Port) -> PortResponse? {
         let route = Routes.find(method: request.method, path: request.path, on: port)?.route
         switch Authorisation.decide(request.caller, route: route, port: port, cluster: cluster, owner: owner, group: group()) {
         case .refused(let status, let reason): return refusal(status, reason, request, on: port)
         case .ifHookAllows: return refusalByHookBeforeBody(request)
+        case .allowed where route?.endpoint == .join:
+            // From a stranger: a token and a certificate request fit into little.
+            let length = request.header("content-length").flatMap(Int.init) ?? 0
+            return length > Self.joinBytes ? .failure(413, "a request to join has at most \(Self.joinBytes) bytes") : nil
         case .allowed, .ifOperatorStands: return nil
         }
     }

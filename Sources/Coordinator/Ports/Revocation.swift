@@ -75,7 +75,7 @@ extension PortFront {
     private func membersWithout(_ index: LogIndex, atMost limit: TimeSpan) async -> [MemberID] {
         let clock = ContinuousClock()
         let deadline = clock.now + .nanoseconds(Int64(limit.nanoseconds))
-        let everybody = await member.appliedState().genesis.members.map(\.id)
+        let everybody = await member.appliedState().members.map(\.id)
         while true {
             let reports = await member.reports(timeout: .milliseconds(500))
             let late = everybody.filter { id in !reports.contains { $0.member == id && $0.appliedIndex >= index } }

@@ -17,7 +17,7 @@ func rotationShape(_ state: DispatcherState, now: Int64) -> JSONValue {
         "current": state.currentIdentity.map { .text($0.serial.hexadecimal) } ?? .null,
         "rotation": state.rotation.map(shape) ?? .null, "identities": .array(state.identities.map { shape($0, state) }),
         "members": .array(
-            state.genesis.members.map { member in
+            state.members.map { member in
                 .record([
                     "member": .text(member.id.name),
                     "holds": .array(

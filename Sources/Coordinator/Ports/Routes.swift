@@ -67,6 +67,7 @@ package enum RouteName: String, Hashable, Sendable, CaseIterable {
     case discovery, runStatus, apiIndex, openAPI, liveOpenAPI
     case rotation, beginRotation, abortRotation, revocations, revoke
     case issueOperator, pairingMode, approvePairing, denyPairing, editAgent, unpair, transfer
+    case members, invite, removeMember, moveMember, joinGreeting, join
 }
 
 package enum Routes {
@@ -95,6 +96,12 @@ package enum Routes {
             Route("POST", "/v1/agents/{name}", .exclusive, .editAgent),
             Route("DELETE", "/v1/agents/{name}", .exclusive, .unpair),
             Route("POST", "/v1/transfer", .exclusive, .transfer),
+            Route("GET", "/v1/members", .shared, .members),
+            Route("POST", "/v1/members", .exclusive, .invite),
+            Route("POST", "/v1/members/{id}", .exclusive, .moveMember),
+            Route("DELETE", "/v1/members/{id}", .exclusive, .removeMember),
+            Route(joining: "GET", .shared, .joinGreeting),
+            Route(joining: "POST", .exclusive, .join),
         ]
         + [
             Route(api: "GET", "/", .apiIndex),
@@ -132,6 +139,11 @@ extension Route {
         self.init(
             method: method, path: path, kind: kind, roles: [.operator, .localUser], ports: [.operations, .controlSocket],
             endpoint: endpoint)
+    }
+
+    /// A host that is no member yet: what lets it in is its token.
+    fileprivate init(joining method: String, _ kind: Kind, _ endpoint: RouteName) {
+        self.init(method: method, path: "/v1/join", kind: kind, roles: [.anybody], ports: [.operations], endpoint: endpoint)
     }
 
     /// ctrl-exec's own API, on 7445 (protocol page, 18).

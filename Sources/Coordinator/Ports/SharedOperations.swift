@@ -44,7 +44,10 @@ extension PortFront {
         case .rotation: return try await reading(request) { .ok(rotationShape($0, now: wallClockSeconds())) }
         case .revocations:
             return try await reading(request) { .ok(["revocations": .array($0.revocations.map(revocationShape))]) }
-        case .health, .ready, .leader, .revoke, .beginRotation, .abortRotation, .issueOperator, .pairingMode, .approvePairing, .denyPairing,
+        case .members: return try await reading(request) { .ok(membersShape($0)) }
+        case .joinGreeting: return await joinGreeting()
+        case .invite, .moveMember, .removeMember, .join, .health, .ready, .leader, .revoke, .beginRotation, .abortRotation, .issueOperator,
+            .pairingMode, .approvePairing, .denyPairing,
             .editAgent, .unpair, .transfer:
             return .failure(404, "not found")
         }

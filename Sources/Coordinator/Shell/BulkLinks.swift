@@ -53,7 +53,7 @@ package final class BulkLinks: Sendable {
     private let dialFrom: String?
     private let loop: any EventLoop
     private let links: NIOLoopBoundBox<[MemberID: Link]>
-    private let slots: [MemberID: Slots]
+    private let slots: Mutex<[MemberID: Slots]>
     private let lastTransfer = Atomic<UInt64>(0)
 
     package init(greeting: PeerGreeting, others: [PeerLinks.Other], dialFrom: String?, loop: any EventLoop) {
@@ -62,8 +62,37 @@ package final class BulkLinks: Sendable {
         self.loop = loop
         links = NIOLoopBoundBox.makeBoxSendingValue(
             Dictionary(uniqueKeysWithValues: others.map { ($0.id, Link($0)) }), eventLoop: loop)
-        slots = Dictionary(uniqueKeysWithValues: others.map { ($0.id, Slots(limit: Self.transfersLimit)) })
+        slots = Mutex(Dictionary(uniqueKeysWithValues: others.map { ($0.id, Slots(limit: Self.transfersLimit)) }))
     }
+
+    /// To these and to nobody else, from now on.
+    package func follow(_ others: [PeerLinks.Other]) {
+        slots.withLock { slots in
+            for other in others where slots[other.id] == nil { slots[other.id] = Slots(limit: Self.transfersLimit) }
+            for id in slots.keys where !others.contains(where: { $0.id == id }) { slots[id] = nil }
+        }
+        loop.execute {
+            for other in others {
+                guard let link = self.links.value[other.id] else {
+                    self.links.value[other.id] = Link(other)
+                    continue
+                }
+                if link.other.address != other.address {
+                    link.other = other
+                    link.connection?.close()
+                }
+            }
+            for (id, link) in self.links.value where !others.contains(where: { $0.id == id }) {
+                self.links.value[id] = nil
+                link.isClosed = true
+                link.connection?.close()
+                self.fail(link, .unreachable("member \(id) was removed"))
+            }
+        }
+    }
+
+    /// The members that can be asked; sorted.
+    package var others: [MemberID] { slots.withLock { $0.keys.sorted() } }
 
     /// Asks a member for all of it.
     ///
@@ -75,7 +104,7 @@ package final class BulkLinks: Sendable {
     package func fetch(
         _ resource: BulkResource, from member: MemberID, limit: Int, patience: Duration, resumptions: Int = 1
     ) async throws(BulkFailure) -> [UInt8]? {
-        guard let slots = slots[member] else { throw .unreachable("there is no member \(member)") }
+        guard let slots = slots.withLock({ $0[member] }) else { throw .unreachable("there is no member \(member)") }
         let deadline = ContinuousClock.now.advanced(by: patience)
         guard await slots.take(patience: patience) else { throw Task.isCancelled ? .cancelled : .timedOut }
         defer { slots.give() }
@@ -298,7 +327,7 @@ package final class BulkLinks: Sendable {
     }
 
     private final class Link {
-        let other: PeerLinks.Other
+        var other: PeerLinks.Other
         var connection: FramedConnection?
         var isDialling = false
         /// The other side's hello was heard.

@@ -7,6 +7,17 @@ import Consensus
 import CtrlExec
 import FoundationEssentials
 
+/// Another member, and where it is dialled.
+package struct MemberContact: Codable, Hashable, Sendable {
+    package let id: String
+    /// `HOST:PORT` of its peer port.
+    package let address: String
+    package init(id: String, address: String) {
+        self.id = id
+        self.address = address
+    }
+}
+
 package struct Bundle: Codable, Hashable, Sendable {
     package static let currentFormat = 1
 
@@ -30,11 +41,14 @@ package struct Bundle: Codable, Hashable, Sendable {
     package let fleetCA: String
     /// Base64 of the encoded `GenesisState`.
     package let genesis: String
+    /// With whom the cluster began.
     package let voters: [String]
+    /// The members as they are now; only of one that joins.
+    package let contacts: [MemberContact]?
 
     package init(
         member: String, certificate: String, key: String, clusterKey: Key, clusterCA: String, fleetCA: String, genesis: String,
-        voters: [String]
+        voters: [String], contacts: [MemberContact]? = nil
     ) {
         format = Self.currentFormat
         self.member = member
@@ -45,6 +59,7 @@ package struct Bundle: Codable, Hashable, Sendable {
         self.fleetCA = fleetCA
         self.genesis = genesis
         self.voters = voters
+        self.contacts = contacts
     }
 
     package func encoded() throws -> [UInt8] {

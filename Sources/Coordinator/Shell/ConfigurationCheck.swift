@@ -91,6 +91,9 @@ package struct ConfigurationCheck: Sendable {
                 directory.path,
                 "holds no journal: this member was never initialised or has lost its disk; it must not come back under its old id")
         }
+        if DurableFile.exists(directory.removed) {
+            problem(directory.path, "the member that lived here was removed from its cluster and does not come back: remove the directory")
+        }
         for secret in [directory.memberKey, directory.clusterKey] { checkAccess(secret) }
         do {
             let certificate = try directory.identity().certificate

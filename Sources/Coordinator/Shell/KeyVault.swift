@@ -38,6 +38,13 @@ package final class KeyVault: Sendable {
         }
     }
 
+    /// For a host that was let in as a member: nobody else can open it.
+    package func sealedClusterKey(to publicKey: [UInt8]) throws -> SealedClusterKey {
+        SealedClusterKey(
+            version: key.version,
+            envelope: try KeyEnvelope.seal(key.bytes, to: publicKey, name: SealedClusterKey.name, cluster: "\(cluster)"))
+    }
+
     /// Signs members and operators.
     package func clusterAuthority() throws -> Authority {
         try opened.withLock { opened in

@@ -6,6 +6,7 @@ import Consensus
 import CoordinatorCore
 import CtrlExec
 import DispatcherState
+import PKI
 import Transport
 import Wire
 
@@ -58,4 +59,18 @@ package protocol MemberFront: Sendable {
     func decision(of reqid: Reqid) async -> PairingDecision?
     /// The dispatcher identity with this serial, unsealed: what agents and 7444 see.
     func dispatcherIdentity(_ serial: SerialNumber) throws -> TLSIdentity
+    /// The key that seals the cluster's keys, for the holder of this key (SubjectPublicKeyInfo) alone.
+    func sealedClusterKey(to publicKey: [UInt8]) throws -> SealedClusterKey
+}
+
+package struct SealedClusterKey: Hashable, Sendable {
+    /// Of the cluster key.
+    package let version: UInt32
+    package let envelope: KeyEnvelope
+    package init(version: UInt32, envelope: KeyEnvelope) {
+        self.version = version
+        self.envelope = envelope
+    }
+    /// Both sides name it so.
+    package static let name = "cluster-key"
 }

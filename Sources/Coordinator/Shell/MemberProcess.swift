@@ -46,6 +46,7 @@ package enum MemberProcess {
         _ configuration: ServeConfiguration, version: String, reread: @escaping @Sendable () throws -> ServeConfiguration
     ) async throws {
         let member: RunningMember
+        let (occasions, occasion) = AsyncStream.makeStream(of: Occasion.self)
         let signals: AsyncStream<TerminationSignal>
         do {
             let inherited = try InheritedSockets.take(known: ListenPlan.known)
@@ -53,19 +54,39 @@ package enum MemberProcess {
             // ctrl-exec's own tag (protocol page, 19), so that filters which people have go on working.
             LogOutput.bootstrap(identifier: "ctrl-exec-dispatcher", level: configuration.logLevel)
             member = try await start(
-                configuration, ListenPlan(configuration, inherited: inherited), version: version, logger: Logger(label: "ced"))
+                configuration, ListenPlan(configuration, inherited: inherited), version: version, logger: Logger(label: "ced"),
+                removed: { occasion.yield(.removed(since: $0)) })
         } catch {
             throw StartRefusal(because: error) ?? error
         }
-        for await signal in signals {
-            guard signal == .hangUp else { break }
-            await member.reload(reread)
+        let forwarding = Task { for await signal in signals { occasion.yield(.signal(signal)) } }
+        defer { forwarding.cancel() }
+        for await event in occasions {
+            switch event {
+            case .signal(.hangUp): await member.reload(reread)
+            case .signal: return await member.stop(because: "asked to")
+            case .removed(let index):
+                await member.leave()
+                throw removedRefusal(member.runner.id, since: index, StateDirectory(configuration.directory))
+            }
         }
-        await member.stop(because: "asked to")
+    }
+
+    private enum Occasion: Sendable {
+        case signal(TerminationSignal)
+        case removed(since: LogIndex)
+    }
+
+    private static func removedRefusal(_ member: MemberID, since index: LogIndex?, _ directory: StateDirectory) -> StartRefusal {
+        StartRefusal(
+            "member \(member) was removed from the cluster\(index.map { " (entry \($0))" } ?? ""): it serves no more and its id is never used "
+                + "again; remove \(directory.path), and if this machine is to be a member anew, let it join under another id (ced cluster invite)",
+            isPermanent: true)
     }
 
     private static func start(
-        _ configuration: ServeConfiguration, _ plan: ListenPlan, version: String, logger: Logger
+        _ configuration: ServeConfiguration, _ plan: ListenPlan, version: String, logger: Logger,
+        removed: @escaping @Sendable (LogIndex) -> Void
     ) async throws -> RunningMember {
         for (isWarning, line) in plan.lines { logger.log(isWarning ? .warning : .info, line) }
         let directory = StateDirectory(configuration.directory)
@@ -81,6 +102,8 @@ package enum MemberProcess {
         let (journal, genesis, recovered) = try openJournal(directory, behind: newest?.base)
         let state = try genesisState(genesis, directory)
         let restored = try newest.map { try restore($0, state, directory) }
+        if DurableFile.exists(directory.removed) { throw removedRefusal(genesis.member, since: nil, directory) }
+        let contacts = try contacts(of: genesis.member, state, directory)
         let vault = KeyVault(genesis: state, key: secrets.clusterKey)
         do {
             try vault.check()
@@ -107,6 +130,7 @@ package enum MemberProcess {
         var settings = MemberSettings(id: genesis.member, version: version, session: try SystemRandom.number())
         settings.agentDays = Int64(configuration.agentCertificateDays)
         settings.snapshots = configuration.snapshotEntries.map { SnapshotPolicy(entries: $0) }
+        settings.contacts = contacts.others.map(\.id)
         if let held = configuration.heldVersion { settings.knows = min(settings.knows, held) }
         if let problem = settings.timing.problem() { throw StartRefusal(problem, isPermanent: true) }
         let runner = MemberRunner(
@@ -119,7 +143,8 @@ package enum MemberProcess {
         let running = try RunningMember(
             configuration: configuration, runner: runner, journal: journal, snapshots: snapshotThread, group: group, lock: lock,
             logger: logger, runs: runs,
-            links: links(configuration, genesis, state, secrets, runner, runs, snapshotThread, logger),
+            links: links(configuration, genesis, state, secrets, contacts, runner, runs, snapshotThread, logger), contacts: contacts,
+            removed: removed,
             surroundings: Surroundings(
                 directory: directory, certificate: secrets.certificate, projection: configuration.projectionSettings, vault: vault,
                 state: { await runner.appliedState() }, logger: logger, deliver: { runner.deliver(.facts($0)) }),
@@ -142,7 +167,8 @@ package enum MemberProcess {
         StartRefusal(
             "\(directory.path): this member was never initialised or has lost its disk; it must not come back under its old id "
                 + "(installing its old bundle again would bring it back without what it promised, and could cost the others their data: "
-                + "the others go on without it; a machine of a cluster not yet begun gets its bundle from: ced cluster init)",
+                + "the others go on without it: remove it there, ced cluster remove, and let this machine join under another id, "
+                + "ced cluster invite; a machine of a cluster not yet begun gets its bundle from: ced cluster init)",
             isPermanent: true)
     }
 
@@ -212,27 +238,46 @@ package enum MemberProcess {
 
     private static func links(
         _ configuration: ServeConfiguration, _ genesis: Genesis, _ state: GenesisState, _ secrets: StateDirectory.Secrets,
-        _ runner: MemberRunner, _ runs: RunRecords, _ snapshots: SnapshotThread<FileDisk>, _ logger: Logger
+        _ contacts: Contacts, _ runner: MemberRunner, _ runs: RunRecords, _ snapshots: SnapshotThread<FileDisk>, _ logger: Logger
     ) throws -> PeerLinks {
-        let others = try state.members.filter { $0.id != genesis.member }.map { record in
-            guard let address = HostPort(record.address) else {
-                throw StartRefusal("member \(record.id) has no address that can be dialled: '\(record.address)'", isPermanent: true)
-            }
-            return PeerLinks.Other(id: record.id, address: address)
-        }
-        return PeerLinks(
+        PeerLinks(
             credentials: PeerLinks.Credentials(
                 hello: PeerHello(cluster: state.cluster, incarnation: state.incarnation, member: genesis.member),
                 identity: try TLSIdentity(chain: [secrets.certificate], key: secrets.key),
                 clusterCA: try Certificate(der: state.clusterCA.certificate)),
-            others: others, dialFrom: configuration.dialFrom, loop: runner.loop,
+            others: contacts.others, dialFrom: configuration.dialFrom, loop: runner.loop,
             bulk: BulkServer(loop: runner.loop) { resource in
                 switch resource {
                 case .runRecord(let reqid): await runs.source(of: reqid)
                 case .snapshot(let place): try await snapshots.source(of: place)
                 }
             },
-            revocations: runner.revocations, deliver: { runner.deliver(.peer($0, from: $1)) }, log: { logger.log($0) })
+            revocations: runner.revocations, directory: contacts.directory, deliver: { runner.deliver(.peer($0, from: $1)) }, log: { logger.log($0) })
+    }
+
+    /// Whom this member knows before it has applied anything: those with which the cluster began, and those whom it knew when it last ran, or
+    /// was told of when it joined. What it knew last goes before what stood at the beginning.
+    struct Contacts: Sendable {
+        let others: [PeerLinks.Other]
+        let directory: PeerDirectory
+    }
+
+    private static func contacts(of member: MemberID, _ state: GenesisState, _ directory: StateDirectory) throws -> Contacts {
+        let kept = try directory.readContacts()
+        let founders = state.members.map { MemberContact(id: $0.id.name, address: $0.address) }
+        // Where something was kept, founders that are not in it were removed.
+        let known = kept.isEmpty ? founders : kept
+        let others = try known.filter { $0.id != member.name }.map { contact in
+            guard let id = MemberID(contact.id), let address = HostPort(contact.address) else {
+                throw StartRefusal("member \(contact.id) has no address that can be dialled: '\(contact.address)'", isPermanent: true)
+            }
+            return PeerLinks.Other(id: id, address: address)
+        }
+        return Contacts(
+            others: others,
+            directory: PeerDirectory(
+                contacts: others.map(\.id), nextSerial: serialNumber(incarnation: state.incarnation, counter: state.nextSerialCounter),
+                ownAddress: known.first { $0.id == member.name }?.address ?? ""))
     }
 }
 
@@ -246,6 +291,8 @@ final class RunningMember: Sendable {
     private let bulkLinks: BulkLinks
     private let runs: RunRecords
     private let surroundings: Surroundings
+    private let contacts: MemberProcess.Contacts
+    private let removed: @Sendable (LogIndex) -> Void
     private let peerGroup: MultiThreadedEventLoopGroup
     /// The public ports have loops of their own: a flood there must not cost an election.
     private let portGroup = MultiThreadedEventLoopGroup(numberOfThreads: 2)
@@ -265,19 +312,22 @@ final class RunningMember: Sendable {
     init(
         configuration: ServeConfiguration, runner: MemberRunner, journal: Journal<FileDisk>,
         snapshots: SnapshotThread<FileDisk>, group: MultiThreadedEventLoopGroup,
-        lock: DirectoryLock, logger: Logger, runs: RunRecords, links: PeerLinks, surroundings: Surroundings,
+        lock: DirectoryLock, logger: Logger, runs: RunRecords, links: PeerLinks, contacts: MemberProcess.Contacts,
+        removed: @escaping @Sendable (LogIndex) -> Void, surroundings: Surroundings,
         now: @escaping @Sendable () -> Instant
     ) {
         self.configuration = Mutex(configuration)
         self.runner = runner
         self.surroundings = surroundings
+        self.contacts = contacts
+        self.removed = removed
         pairingUpkeep = PairingUpkeep(runner)
         peerGroup = group
         self.lock = lock
         self.logger = logger
         self.links = links
         self.runs = runs
-        bulkLinks = links.bulkLinks(on: portGroup.next())
+        bulkLinks = links.bulkLinks(to: contacts.others, on: portGroup.next())
         self.snapshots = snapshots
         signer = Signer(vault: runner.vault)
         self.journal = JournalThread(journal) { report in
@@ -306,7 +356,8 @@ final class RunningMember: Sendable {
             with: MemberRunner.Hands(
                 journal: journal, peers: links, signer: signer,
                 agents: AgentCalls(caller: opened.agents, dispatcher: state.dispatcherID),
-                project: { [surroundings] in surroundings.project($0) }, log: { logger.log($0) },
+                project: { [surroundings] in surroundings.project($0) }, members: { [weak self] in self?.follow($0, isCurrent: $1) },
+                leave: removed, log: { logger.log($0) },
                 snapshots: SnapshotHands(snapshots, fetcher: bulkLinks),
                 stop: { reason in
                     // Nothing may leave any more: not even in good order.
@@ -315,6 +366,7 @@ final class RunningMember: Sendable {
                     _exit(reason.exitCode)
                 }))
         links.start()
+        surroundings.serves(operationsAt: opened.operations.port)
         surroundings.start()
         service.ready(status: "waiting for a leader")
         watch.begin(each: { [runner] in runner.deliver(.tick) })
@@ -328,7 +380,6 @@ final class RunningMember: Sendable {
         if case .unix(let socket, _, _) = plan[.control].address, let slash = socket.lastIndex(of: "/"), slash != socket.startIndex {
             try DurableFile.makeDirectory(String(socket[..<slash]), mode: 0o755)
         }
-        let others = state.members.map(\.id).filter { $0 != runner.id }
         return try await Ports.start(
             front: runner, identity: identity, clusterRoots: [Certificate(der: state.clusterCA.certificate)],
             configuration: PortsConfiguration(
@@ -340,7 +391,7 @@ final class RunningMember: Sendable {
                 apiIdentity: Self.apiIdentity(configuration), apiRequests: configuration.apiRequests,
                 isolationLimitSeconds: configuration.isolationLimitSeconds),
             runs: RunBook(
-                records: runs, others: RunLookup(links: bulkLinks, others: others, recordBytes: runs.bounds.recordBytes)),
+                records: runs, others: RunLookup(links: bulkLinks, recordBytes: runs.bounds.recordBytes)),
             group: portGroup, logger: logger, revocations: runner.revocations, observe: { [runner] in runner.deliver(.observed($0)) },
             observeTags: { [runner] in runner.deliver(.tagsObserved($0, $1)) })
     }
@@ -364,6 +415,33 @@ final class RunningMember: Sendable {
         } catch {
             throw StartRefusal("api_cert and api_key cannot be used: \(error)", isPermanent: true)
         }
+    }
+
+    /// Who the members are has changed. On the peer loop.
+    private func follow(_ state: DispatcherState, isCurrent: Bool) {
+        // Until all is applied, those of whom it was told may be news to the state.
+        let told = isCurrent ? [] : contacts.others.filter { state.formerMember($0.id) == nil }
+        contacts.directory.follow(state, contacts: told.map(\.id), own: runner.id)
+        let known = state.members.filter { $0.id != runner.id }.compactMap { member in
+            HostPort(member.address).map { PeerLinks.Other(id: member.id, address: $0) }
+        }
+        let others = told + known.filter { other in !told.contains { $0.id == other.id } }
+        links.follow(others)
+        bulkLinks.follow(others)
+        guard isCurrent else { return }
+        let directory = StateDirectory(configuration.withLock { $0.directory })
+        surroundings.keep(state.members.map { MemberContact(id: $0.id.name, address: $0.address) }, in: directory, logger: logger)
+    }
+
+    /// This member was removed: what is under way ends in good order, and the directory says that nobody lives here any more.
+    func leave() async {
+        let directory = StateDirectory(configuration.withLock { $0.directory })
+        do {
+            try DurableFile.write(Array("this member was removed from its cluster\n".utf8), to: directory.removed, mode: 0o644)
+        } catch {
+            logger.log(.warning, LogLine("stop", ("ERROR", "\(error)")))
+        }
+        await stop(because: "removed from the cluster")
     }
 
     /// - Parameter reason: for the log; nil: it has never begun, and why is said elsewhere.

@@ -62,6 +62,8 @@ extension MemberRunner: MemberFront {
         }
     }
 
+    package func sealedClusterKey(to publicKey: [UInt8]) throws -> SealedClusterKey { try vault.sealedClusterKey(to: publicKey) }
+
     package func dispatcherIdentity(_ serial: SerialNumber) throws -> TLSIdentity { try vault.identity(serial) }
 
     /// Returns once this member leads nothing any more, at the latest after `limit`.

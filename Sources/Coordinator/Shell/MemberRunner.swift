@@ -36,13 +36,19 @@ package final class MemberRunner: Sendable {
         package var agents: any AgentCalling
         /// What follows of files; called on the peer loop.
         package var project: @Sendable (ProjectionChange) -> Void
+        /// Who the members are, and whether that is all that is committed; called on the peer loop when it changes.
+        package var members: @Sendable (DispatcherState, _ isCurrent: Bool) -> Void
+        /// This member was removed, since that entry; called on the peer loop, at most once.
+        package var leave: @Sendable (LogIndex) -> Void
         package var log: @Sendable (LogRecord) -> Void
         package var snapshots: any SnapshotKeeping
         /// The process is to end; called on the peer loop, at most once.
         package var stop: @Sendable (StopReason) -> Void
         package init(
             journal: any JournalWriting, peers: any PeerSending, signer: any Signing, agents: any AgentCalling,
-            project: @escaping @Sendable (ProjectionChange) -> Void = { _ in }, log: @escaping @Sendable (LogRecord) -> Void,
+            project: @escaping @Sendable (ProjectionChange) -> Void = { _ in },
+            members: @escaping @Sendable (DispatcherState, Bool) -> Void = { _, _ in },
+            leave: @escaping @Sendable (LogIndex) -> Void = { _ in }, log: @escaping @Sendable (LogRecord) -> Void,
             snapshots: any SnapshotKeeping,
             stop: @escaping @Sendable (StopReason) -> Void
         ) {
@@ -51,6 +57,8 @@ package final class MemberRunner: Sendable {
             self.signer = signer
             self.agents = agents
             self.project = project
+            self.members = members
+            self.leave = leave
             self.log = log
             self.snapshots = snapshots
             self.stop = stop
@@ -151,7 +159,7 @@ package final class MemberRunner: Sendable {
             case .call(let call): seat.inbox.append(.agentAnswered(call: call.number, AgentTaskAnswer(.dropped)))
             case .reply(_, let ticket):
                 seat.callers.removeValue(forKey: ticket)?.answer(Performed(reply: .notReadable, state: seat.member.state))
-            case .write, .send, .hold, .announce, .project, .log, .takeSnapshot, .fetchSnapshot, .stop: break
+            case .write, .send, .hold, .announce, .project, .log, .leave, .takeSnapshot, .fetchSnapshot, .stop: break
             }
             return
         }
@@ -176,6 +184,7 @@ package final class MemberRunner: Sendable {
         case .log(let record): hands.log(record)
         case .takeSnapshot(let base, let state): hands.snapshots.take(base, state) { self.deliver($0) }
         case .fetchSnapshot(let place, let member): hands.snapshots.fetch(place, from: member) { self.deliver($0) }
+        case .leave(let index): hands.leave(index)
         case .stop(let reason):
             seat.isStopped = true
             hands.stop(reason)
@@ -215,6 +224,13 @@ package final class MemberRunner: Sendable {
                 revocations.replace(with: seat.member.state.revocations.map(\.serial))
             }
         }
+        let state = seat.member.state
+        let isCurrent = seat.member.hasCaughtUp
+        if state.membershipIndex != seat.membershipIndex || isCurrent != seat.membersAreCurrent {
+            seat.membershipIndex = state.membershipIndex
+            seat.membersAreCurrent = isCurrent
+            seat.hands?.members(state, isCurrent)
+        }
         if !seat.awaitingHandover.isEmpty, seat.member.hasDrained {
             let waiting = seat.awaitingHandover
             seat.awaitingHandover = []
@@ -238,6 +254,9 @@ final class Seat {
     /// The index at which what is published outside of the loop was taken.
     var publishedIndex: LogIndex?
     var revokedIndex = LogIndex.zero
+    /// Who the members are, as the shell was last told.
+    var membershipIndex = LogIndex.zero
+    var membersAreCurrent = false
     /// Kept for its capacity.
     var spareEffects: [Effect] = []
 

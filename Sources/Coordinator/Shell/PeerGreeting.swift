@@ -19,19 +19,23 @@ package struct PeerGreeting: Sendable {
     }
 
     let credentials: PeerLinks.Credentials
-    let others: [MemberID]
+    let directory: PeerDirectory
     let revocations: RevocationList
 
-    package init(_ credentials: PeerLinks.Credentials, others: [MemberID], revocations: RevocationList) {
+    package init(_ credentials: PeerLinks.Credentials, directory: PeerDirectory, revocations: RevocationList) {
         self.credentials = credentials
-        self.others = others
+        self.directory = directory
         self.revocations = revocations
     }
 
     /// The side that dialled says what the connection is for; the other's word on that means nothing.
-    func hello(for link: PeerHello.Link) -> ByteBuffer {
+    ///
+    /// - Parameter removedAt: the one that dialled is a member no more.
+    func hello(for link: PeerHello.Link, removedAt: LogIndex? = nil) -> ByteBuffer {
         var hello = credentials.hello
         hello.link = link
+        hello.address = directory.ownAddress
+        hello.removedAt = removedAt
         return ByteBuffer(bytes: hello.encoded())
     }
 
@@ -54,9 +58,21 @@ package struct PeerGreeting: Sendable {
             throw Refusal("it says it is member \(hello.member), its certificate says \(connection.peer)")
         }
         guard hello.member != ours.member else { throw Refusal("it has this member's own id, \(hello.member)") }
-        guard others.contains(hello.member) else { throw Refusal("this cluster has no member \(hello.member)") }
+        switch directory.standing(of: hello.member, serial: connection.peer.serial) {
+        case .member: break
+        case .removed: throw Refusal("member \(hello.member) was removed")
+        case .stranger(let reason): throw Refusal(reason)
+        }
         if let expected, hello.member != expected { throw Refusal("it is member \(hello.member)") }
         return hello
+    }
+
+    /// If the one at the other end was removed: since when. Known from its certificate, before it says anything.
+    func removal(of connection: FramedConnection) -> LogIndex? {
+        guard case .member(_, let name) = connection.peer.role, let id = MemberID(name),
+            case .removed(let index) = directory.standing(of: id, serial: connection.peer.serial)
+        else { return nil }
+        return index
     }
 
     /// The validity of certificates is not looked at here: a wrong clock must not cost the quorum. Revocation is: the state never revokes

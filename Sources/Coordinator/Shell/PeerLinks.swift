@@ -2,7 +2,7 @@
 
 // The links to the other members on 7446. Each ordered pair has a connection of its own: a member sends on what it dialled and reads on
 // what it accepted, so that a connection that only one side believes in costs one direction and heals by itself. Who may be there is
-// PeerGreeting's business; a connection that was opened for bulk is handed to the BulkServer.
+// PeerGreeting's business, and members come and go; a connection that was opened for bulk is handed to the BulkServer.
 // Promises: everything happens on the peer loop; what cannot be sent now is dropped, for whoever said it says it again. What messages mean
 // is the member's business.
 
@@ -38,6 +38,8 @@ package final class PeerLinks: PeerSending {
 
     private static let shortestPause = TimeAmount.milliseconds(20)
     private static let longestPause = TimeAmount.milliseconds(500)
+    /// How long one that was removed is still spoken to: it is told.
+    private static let farewell = TimeAmount.seconds(2)
     /// A link that lived shorter than this does not count as a success of dialling.
     private static let settled = TimeAmount.seconds(1)
 
@@ -51,7 +53,6 @@ package final class PeerLinks: PeerSending {
 
     private let greeting: PeerGreeting
     private let bulk: BulkServer?
-    private let others: [Other]
     private let dialFrom: String?
     let loop: any EventLoop
     private let deliver: @Sendable (PeerMessage, MemberID) -> Void
@@ -63,14 +64,15 @@ package final class PeerLinks: PeerSending {
     ///   - log: called on the loop.
     ///   - bulk: serves the others' bulk connections; nil: they are turned away.
     ///   - revocations: whoever is on it is neither let in nor dialled, and is not heard any more.
+    ///   - directory: who may be at the other end; nil: `others`.
     package init(
         credentials: Credentials, others: [Other], dialFrom: String?, loop: any EventLoop, bulk: BulkServer? = nil,
-        revocations: RevocationList = RevocationList(), deliver: @escaping @Sendable (PeerMessage, MemberID) -> Void,
-        log: @escaping @Sendable (LogRecord) -> Void
+        revocations: RevocationList = RevocationList(), directory: PeerDirectory? = nil,
+        deliver: @escaping @Sendable (PeerMessage, MemberID) -> Void, log: @escaping @Sendable (LogRecord) -> Void
     ) {
-        greeting = PeerGreeting(credentials, others: others.map(\.id), revocations: revocations)
+        greeting = PeerGreeting(
+            credentials, directory: directory ?? PeerDirectory(contacts: others.map(\.id)), revocations: revocations)
         self.bulk = bulk
-        self.others = others
         self.dialFrom = dialFrom
         self.loop = loop
         self.deliver = deliver
@@ -102,13 +104,69 @@ package final class PeerLinks: PeerSending {
     }
 
     /// The way to what is large at the others.
-    package func bulkLinks(on loop: any EventLoop) -> BulkLinks {
+    package func bulkLinks(to others: [Other], on loop: any EventLoop) -> BulkLinks {
         BulkLinks(greeting: greeting, others: others, dialFrom: dialFrom, loop: loop)
+    }
+
+    /// Links to these and to nobody else, from now on. On the loop.
+    package func follow(_ others: [Other]) {
+        let state = state.value
+        guard !state.isClosed else { return }
+        for other in others {
+            if let link = state.outgoing[other.id] {
+                link.endsAt = nil
+                move(link, to: other.address)
+            } else {
+                let link = Outgoing(other)
+                state.outgoing[other.id] = link
+                if state.isStarted { dial(link) }
+            }
+        }
+        for link in state.outgoing.values where link.endsAt == nil && !others.contains(where: { $0.id == link.other.id }) {
+            let end = NIODeadline.now() + Self.farewell
+            link.endsAt = end
+            let id = link.other.id
+            loop.scheduleTask(deadline: end) {
+                guard let link = state.outgoing[id], link.endsAt == end else { return }
+                self.end(link)
+            }
+        }
+    }
+
+    private func move(_ link: Outgoing, to address: HostPort) {
+        guard link.other.address != address else { return }
+        link.other = Other(id: link.other.id, address: address)
+        link.problem = "its address is \(address) now"
+        link.connection?.close()
+    }
+
+    private func end(_ link: Outgoing) {
+        let state = state.value
+        let id = link.other.id
+        state.outgoing[id] = nil
+        link.connection?.close()
+        for (key, incoming) in state.incoming where incoming.member == id {
+            state.incoming[key] = nil
+            bulk?.lost(incoming.connection)
+            incoming.connection.close()
+        }
+    }
+
+    /// One that this member could not dial says where it is dialled: it moved, or is new.
+    private func note(_ hello: PeerHello) {
+        guard let address = HostPort(hello.address), address.port > 0 else { return }
+        guard let link = state.value.outgoing[hello.member] else {
+            let link = Outgoing(Other(id: hello.member, address: address))
+            state.value.outgoing[hello.member] = link
+            return dial(link)
+        }
+        if !link.isUp { move(link, to: address) }
     }
 
     /// Dials all others, and each again whenever its link is lost.
     package func start() {
         loop.execute {
+            self.state.value.isStarted = true
             for link in self.state.value.outgoing.values { self.dial(link) }
         }
     }
@@ -168,7 +226,11 @@ package final class PeerLinks: PeerSending {
             return connection.close()
         }
         do throws(PeerGreeting.Refusal) {
-            _ = try greeting.check(frame, of: connection, expecting: id)
+            if let index = try greeting.check(frame, of: connection, expecting: id).removedAt {
+                link.problem = "it says that this member was removed"
+                connection.close()
+                return deliver(.removed(at: index), id)
+            }
         } catch {
             link.problem = error.description
             return connection.close()
@@ -225,6 +287,10 @@ package final class PeerLinks: PeerSending {
 
     private func accepted(_ connection: FramedConnection) {
         guard !state.value.isClosed else { return connection.close() }
+        if let index = greeting.removal(of: connection) {
+            connection.send(greeting.hello(for: .control, removedAt: index))
+            return connection.close()
+        }
         state.value.incoming[ObjectIdentifier(connection)] = Incoming(connection: connection, member: nil)
         connection.send(greeting.hello(for: .control))
     }
@@ -259,6 +325,7 @@ package final class PeerLinks: PeerSending {
             incoming.connection.close()
         }
         state.value.incoming[key] = Incoming(connection: connection, member: hello.member, link: hello.link)
+        note(hello)
     }
 
     private func refuse(_ connection: FramedConnection, _ reason: String) {
@@ -297,7 +364,9 @@ package final class PeerLinks: PeerSending {
     // MARK: State of the loop
 
     private final class Outgoing {
-        let other: Other
+        var other: Other
+        /// It was removed, and is spoken to until then.
+        var endsAt: NIODeadline?
         var connection: FramedConnection?
         var isDialling = false
         /// The other side's hello was heard: it may be sent to.
@@ -319,7 +388,8 @@ package final class PeerLinks: PeerSending {
     }
 
     private final class State {
-        let outgoing: [MemberID: Outgoing]
+        var outgoing: [MemberID: Outgoing]
+        var isStarted = false
         var incoming: [ObjectIdentifier: Incoming] = [:]
         var rejections = SparingMention()
         var listener: FramedPeerListener?

@@ -21,20 +21,18 @@ package protocol RunSeeking: Sendable {
 
 package struct RunLookup: RunSeeking {
     private let links: BulkLinks
-    private let others: [MemberID]
     private let recordBytes: Int
 
     /// - Parameter recordBytes: a larger record is not taken.
-    package init(links: BulkLinks, others: [MemberID], recordBytes: Int) {
+    package init(links: BulkLinks, recordBytes: Int) {
         self.links = links
-        self.others = others
         self.recordBytes = recordBytes
     }
 
     /// All at once; the first that has it is believed, and the others are not waited for.
     package func seek(_ reqid: Reqid, patience: Duration) async -> RunFinding {
         await withTaskGroup(of: (MemberID, Result<[UInt8]?, BulkFailure>).self) { group in
-            for member in others {
+            for member in links.others {
                 group.addTask {
                     do throws(BulkFailure) {
                         return (

@@ -74,6 +74,10 @@ package final class Signer: Signing {
                     try vault.fleetAuthority().issue(
                         request, subject: name.text, serial: job.obligation.serial, role: nil, usage: .both, notBefore: notBefore,
                         notAfter: notAfter)
+                case .memberCertificate(let member):
+                    try vault.clusterAuthority().issue(
+                        request, subject: member.name, serial: job.obligation.serial,
+                        role: .member(cluster: "\(vault.cluster)", id: member.name), usage: .both, notBefore: notBefore, notAfter: notAfter)
                 case .dispatcherIdentity: throw PKIFailure("an identity has no request")
                 }
             return .success(SignedCertificate(der: certificate.der, notAfter: WallClock(secondsSince1970: certificate.notAfter)))

@@ -27,6 +27,10 @@ package struct StateDirectory: Hashable, Sendable {
     /// What is known of the files that this member keeps elsewhere.
     package var projection: String { path + "/projection" }
     package var journal: String { path + "/journal" }
+    /// The other members and their addresses, for the time until this one has applied what it knows.
+    package var contacts: String { path + "/members.json" }
+    /// Says that the member that lives here was removed.
+    package var removed: String { path + "/removed" }
 
     /// What a member needs from its directory besides the journal.
     package struct Secrets: Sendable {
@@ -63,7 +67,7 @@ package struct StateDirectory: Hashable, Sendable {
     package func install(_ bundle: Bundle) throws {
         guard let member = MemberID(bundle.member), let genesis = Data(base64Encoded: bundle.genesis),
             case let voters = bundle.voters.compactMap({ MemberID($0) }), voters.count == bundle.voters.count,
-            let configuration = Configuration(voters: voters), configuration.isVoter(member)
+            let configuration = Configuration(voters: voters), configuration.isVoter(member) == (bundle.contacts == nil)
         else {
             throw ConfigurationError(
                 path: path, "the bundle is damaged: its member, its voters or its genesis cannot be read; make it anew")
@@ -80,6 +84,7 @@ package struct StateDirectory: Hashable, Sendable {
         try DurableFile.write(Array(keyFile) + [10], to: clusterKey, mode: 0o600)
         try DurableFile.write(Array(bundle.clusterCA.utf8), to: clusterCA, mode: 0o644)
         try DurableFile.write(Array(bundle.fleetCA.utf8), to: fleetCA, mode: 0o644)
+        if let contacts = bundle.contacts { try writeContacts(contacts) }
         _ = try secrets()
         _ = try GenesisState(decoding: Array(genesis))
         // A journal that is made only half must not look like one that is lost.
@@ -89,6 +94,25 @@ package struct StateDirectory: Hashable, Sendable {
         try Journal<FileDisk>.create(
             on: FileDisk(directory: beside), genesis: Genesis(member: member, configuration: configuration, payload: Array(genesis)))
         try DurableFile.rename(beside, to: journal)
+    }
+
+    package func writeContacts(_ contacts: [MemberContact]) throws {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        let bytes = Array(try encoder.encode(contacts)) + [10]
+        if DurableFile.exists(self.contacts), try DurableFile.read(self.contacts) == bytes { return }
+        try DurableFile.write(bytes, to: self.contacts, mode: 0o600)
+    }
+
+    /// Empty if nothing was kept.
+    package func readContacts() throws -> [MemberContact] {
+        guard DurableFile.exists(contacts) else { return [] }
+        do {
+            return try JSONDecoder().decode([MemberContact].self, from: Data(try DurableFile.read(contacts)))
+        } catch is DecodingError {
+            throw ConfigurationError(
+                path: contacts, "damaged: it is no list of members and addresses (remove it if the addresses are as they were)")
+        }
     }
 
     /// The member's certificate, and the key that belongs to it.

@@ -53,8 +53,22 @@ final class Surroundings: Sendable {
     /// The member's effects; on the peer loop.
     func project(_ change: ProjectionChange) { projector?.note(change) }
 
+    /// Where operators are served.
+    func serves(operationsAt port: Int?) { facts.change { $0.operationsPort = port.flatMap { UInt16(exactly: $0) } } }
+
     func start() {
         group.next().scheduleRepeatedTask(initialDelay: .zero, delay: Self.interval) { [weak self] _ in self?.look() }
+    }
+
+    /// Keeps for the next start whom this member knows. Off the peer loop.
+    func keep(_ contacts: [MemberContact], in directory: StateDirectory, logger: Logger) {
+        group.next().execute {
+            do {
+                try directory.writeContacts(contacts)
+            } catch {
+                logger.log(.warning, LogLine("contacts-not-kept", ("ERROR", "\(error)")))
+            }
+        }
     }
 
     func close() async throws {

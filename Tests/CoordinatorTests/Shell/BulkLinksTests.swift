@@ -69,7 +69,7 @@ struct BulkLinksTests {
                 credentials: try Self.credentials(bundles[0], incarnation),
                 others: [.init(id: b, address: HostPort(host: "127.0.0.1", port: port ?? listening))], dialFrom: nil, loop: group.next(),
                 deliver: { _, _ in }, log: { _ in })
-            asking = controls.bulkLinks(on: group.next())
+            asking = controls.bulkLinks(to: [.init(id: b, address: HostPort(host: "127.0.0.1", port: port ?? listening))], on: group.next())
         }
 
         private static func credentials(_ bundle: Bundle, _ incarnation: Incarnation? = nil) throws -> PeerLinks.Credentials {

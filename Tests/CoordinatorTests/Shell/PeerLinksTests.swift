@@ -39,7 +39,7 @@ struct PeerLinksTests {
 
     private func end(
         _ bundle: Bundle, others: [PeerLinks.Other], saying name: String? = nil, incarnation: Incarnation? = nil,
-        revocations: RevocationList = RevocationList(), on loop: any EventLoop
+        revocations: RevocationList = RevocationList(), directory: PeerDirectory? = nil, on loop: any EventLoop
     ) throws -> End {
         let state = try genesis(bundle)
         let (heard, heardContinuation) = AsyncStream.makeStream(of: (PeerMessage, MemberID).self)
@@ -51,7 +51,8 @@ struct PeerLinksTests {
                 identity: try TLSIdentity(
                     chain: [Certificate(pem: Array(bundle.certificate.utf8))], key: PrivateKey(pem: Array(bundle.key.utf8))),
                 clusterCA: try Certificate(der: state.clusterCA.certificate)),
-            others: others, dialFrom: "127.0.0.9", loop: loop, revocations: revocations, deliver: { heardContinuation.yield(($0, $1)) },
+            others: others, dialFrom: "127.0.0.9", loop: loop, revocations: revocations, directory: directory,
+            deliver: { heardContinuation.yield(($0, $1)) },
             log: { logContinuation.yield($0) })
         return End(links: links, heard: heard, logged: logged)
     }
@@ -159,6 +160,92 @@ struct PeerLinksTests {
         }
         await a.links.close()
         await b.links.close()
+    }
+
+    /// A state that says of member b what `say` does to it.
+    private func state(_ bundle: Bundle, _ say: (inout DispatcherState) -> Void) throws -> DispatcherState {
+        var state = DispatcherState(genesis: try genesis(bundle))
+        var index: UInt64 = 0
+        func apply(_ command: Command, by principal: Principal) {
+            index += 1
+            _ = state.apply(
+                Proposal(
+                    command: command, principal: principal, request: principal == .leader ? nil : .client("r\(index)"), time: .zero,
+                    calendar: WallClock(secondsSince1970: 1)), at: LogIndex(index), term: Term(1))
+        }
+        apply(.raiseVersion(.second), by: .leader)
+        apply(.raiseVersion(.third), by: .leader)
+        apply(.removeMember(try #require(MemberID("b"))), by: .localUser(uid: 0))
+        apply(.reconfigure(try #require(Configuration(voters: [try #require(MemberID("a"))]))), by: .leader)
+        say(&state)
+        return state
+    }
+
+    @Test("One that was removed is told so in the hello, and is not listened to")
+    func removed() async throws {
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 2)
+        defer { group.shutdownGracefully { _ in } }
+        let bundles = try mint()
+        let (a, b) = (try #require(MemberID("a")), try #require(MemberID("b")))
+        let directory = PeerDirectory(contacts: [b])
+        directory.follow(try state(bundles[0]) { _ in }, contacts: [], own: a)
+        let staying = try end(bundles[0], others: [], directory: directory, on: group.next())
+        let port = try await staying.links.listen(at: HostPort(host: "127.0.0.1", port: 0))
+        let gone = try end(bundles[1], others: [other("a", port: port)], on: group.next())
+        gone.links.start()
+        var told: (PeerMessage, MemberID)?
+        for await message in gone.heard {
+            told = message
+            break
+        }
+        #expect(told?.0 == .removed(at: LogIndex(4)) && told?.1 == a)
+        await gone.links.close()
+        await staying.links.close()
+    }
+
+    @Test("Links follow the members: a new one is dialled, one that moved is found, one that went is let go")
+    func follows() async throws {
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 2)
+        defer { group.shutdownGracefully { _ in } }
+        let bundles = try mint()
+        let b = try end(bundles[1], others: [other("a", port: 1)], on: group.next())
+        let port = try await b.links.listen(at: HostPort(host: "127.0.0.1", port: 0))
+        let loop = group.next()
+        let id = try #require(MemberID("b"))
+        let a = try end(bundles[0], others: [], directory: PeerDirectory(contacts: [id]), on: loop)
+        a.links.start()
+        let wrong = try other("b", port: 1)
+        try await loop.submit { a.links.follow([wrong]) }.get()
+        #expect(await wait(for: "peer-unreachable", in: a.logged) != nil)
+        let right = try other("b", port: port)
+        try await loop.submit { a.links.follow([right]) }.get()
+        #expect(await wait(for: "peer-up", in: a.logged) != nil)
+        #expect(try await loop.submit { a.links.linkedCount }.get() == 1)
+        try await loop.submit { a.links.follow([]) }.get()
+        while try await loop.submit({ a.links.linkedCount }).get() > 0 { await Task.yield() }
+        await a.links.close()
+        await b.links.close()
+    }
+
+    @Test(
+        "Who is not on record is believed if its serial was reserved later than all that is known, and one that is on record only with its own"
+    )
+    func standings() throws {
+        let bundles = try mint()
+        let state = try state(bundles[0]) { _ in }
+        let (a, b, z) = (try #require(MemberID("a")), try #require(MemberID("b")), try #require(MemberID("z")))
+        let directory = PeerDirectory(contacts: [])
+        func serial(_ counter: UInt64) -> SerialNumber { serialNumber(incarnation: state.genesis.incarnation, counter: counter) }
+        guard case .stranger = directory.standing(of: z, serial: serial(99)) else { throw Surprise("nobody is known yet") }
+        directory.follow(state, contacts: [], own: a)
+        let own = try #require(state.member(a)).certificateSerial
+        #expect(directory.standing(of: a, serial: own) == .member)
+        guard case .stranger = directory.standing(of: a, serial: serial(98)) else { throw Surprise("another certificate is not a's") }
+        #expect(directory.standing(of: b, serial: serial(2)) == .removed(at: LogIndex(4)))
+        #expect(directory.standing(of: z, serial: serial(state.nextSerialCounter)) == .member)
+        guard case .stranger = directory.standing(of: z, serial: serial(state.nextSerialCounter - 1)) else {
+            throw Surprise("a serial that is known to be somebody else's")
+        }
     }
 
     @Test("A member of another cluster does not get past the handshake")
