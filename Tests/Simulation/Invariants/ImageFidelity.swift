@@ -42,8 +42,19 @@ package struct ImageFidelity: Sendable {
             case .operatorCertificate: note(6, true)
             case .agentCertificate: note(7, true)
             case .dispatcherIdentity: note(8, true)
+            case .memberCertificate: note(40, true)
             }
         }
+        for member in state.members {
+            switch member.phase {
+            case .joining: note(41, true)
+            case .staying: note(42, true)
+            case .leaving: note(43, true)
+            }
+        }
+        for invitation in state.invitations { note(invitation.binding == nil ? 44 : 45, true) }
+        note(46, !state.formerMembers.isEmpty)
+        note(47, !state.learners.isEmpty)
         if let rotation = state.rotation {
             if case .making = rotation.stage { note(9, true) } else { note(10, true) }
             note(11, rotation.isCompromised)

@@ -21,6 +21,11 @@ package struct LeadersKnowTheirQuorum: Sendable {
         heard[life.member] = Heard(life: life, term: term, since: now)
     }
 
+    /// The voters have changed: how long the new ones have been silent counts from now.
+    package mutating func reconfigured(_ life: Life, at now: Instant) {
+        if heard[life.member]?.life == life { heard[life.member]?.since = now }
+    }
+
     /// A voter's answer of that term was handled by the leader.
     package mutating func answered(_ life: Life, term: Term, by voter: MemberID, at now: Instant) {
         guard heard[life.member]?.life == life, heard[life.member]?.term == term else { return }
@@ -29,10 +34,12 @@ package struct LeadersKnowTheirQuorum: Sendable {
 
     /// It still leads after a tick at `now`, by its own clock.
     package func leads(_ life: Life, term: Term, voters: [MemberID], quorum: Int, at now: Instant) throws(Broken) {
-        guard let heard = heard[life.member], heard.life == life, heard.term == term, quorum > 1 else { return }
+        // Itself it counts only as a voter.
+        let others = quorum - (voters.contains(life.member) ? 1 : 0)
+        guard let heard = heard[life.member], heard.life == life, heard.term == term, others > 0 else { return }
         var newest = voters.filter { $0 != life.member }.map { heard.answers[$0] ?? heard.since }
         newest.sort(by: >)
-        let contact = max(heard.since, newest[quorum - 2])
+        let contact = max(heard.since, newest[others - 1])
         guard now.since(contact) > limit else { return }
         throw Broken(
             "LeadersKnowTheirQuorum", [life.member],

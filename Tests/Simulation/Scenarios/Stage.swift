@@ -320,6 +320,7 @@ final class Stage {
                 guard let source = machines.firstIndex(where: { $0.id == member }) else { throw StageProblem("\(member) is no member") }
                 note("\(machine.id) fetches the snapshot behind \(wanted) from \(member)")
                 fetches.append((place, machine.lives, wanted, source))
+            case .leave(let index): throw StageProblem("\(machine.id) is removed since \(index)")
             case .stop(let reason): throw StageProblem("\(machine.id) stops: \(reason)")
             }
         }

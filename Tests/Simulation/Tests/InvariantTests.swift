@@ -587,4 +587,55 @@ struct InvariantTests {
             try invariant.mustAgree([view(a, true, 1), view(b, false, 2)], openRequests: [], after: .seconds(9))
         }
     }
+
+    @Test("a change of the members that stops the cluster, lets one in too early, or comes before the last is done")
+    func changesKeepAQuorum() throws {
+        func clock(_ milliseconds: UInt64) -> Instant { Instant.zero + .milliseconds(milliseconds) }
+        func members(_ voters: [MemberID], _ learners: [MemberID] = []) -> Configuration {
+            guard let configuration = Configuration(voters: voters, learners: learners) else { preconditionFailure("one to five vote") }
+            return configuration
+        }
+        func change(_ former: Configuration, _ next: Configuration, former index: UInt64 = 3, commit: UInt64 = 3)
+            -> ChangesKeepAQuorum.Change
+        {
+            ChangesKeepAQuorum.Change(former: former, formerIndex: LogIndex(index), commit: LogIndex(commit), next: next)
+        }
+        let life = Life(a, 1)
+        var invariant = ChangesKeepAQuorum(timing: Timing())
+        invariant.answered(life, by: b, at: clock(100))
+        let three = members([a, b, c])
+        try invariant.proposes(life, change(three, members([a, b])), at: clock(500)) { _ in 0 }
+        // b is silent for too long, and c was never heard.
+        #expect(throws: Broken.self) { try invariant.proposes(life, change(three, members([a, b])), at: clock(900)) { _ in 0 } }
+        #expect(throws: Broken.self) { try invariant.proposes(life, change(three, members([a, c])), at: clock(500)) { _ in 0 } }
+        // A learner may lack all; a voter may not.
+        try invariant.proposes(life, change(members([a]), members([a], [b])), at: clock(500)) { _ in 900 }
+        try invariant.proposes(life, change(members([a], [b]), members([a, b])), at: clock(500)) { _ in 60 }
+        #expect(throws: Broken.self) {
+            try invariant.proposes(life, change(members([a], [b]), members([a, b])), at: clock(500)) { _ in 900 }
+        }
+        // Two at once, or one before the last is committed.
+        #expect(throws: Broken.self) { try invariant.proposes(life, change(three, members([a])), at: clock(500)) { _ in 0 } }
+        #expect(throws: Broken.self) {
+            try invariant.proposes(life, change(three, members([a, b]), former: 4), at: clock(500)) { _ in 0 }
+        }
+        try invariant.applied(members([a, b], [c]), voters: [a, b], learners: [c])
+        #expect(throws: Broken.self) { try invariant.applied(members([a, b]), voters: [a, b], learners: [c]) }
+    }
+
+    @Test("a token that lets two in, an id that is given again, one that was removed and leads")
+    func tokenOnce() throws {
+        var invariant = TokenOnce()
+        try invariant.invites(b, at: LogIndex(1))
+        try invariant.admits(b, [1], at: LogIndex(2))
+        try invariant.admits(b, [1], at: LogIndex(3))
+        #expect(throws: Broken.self) { try invariant.admits(b, [2], at: LogIndex(4)) }
+        #expect(throws: Broken.self) { try invariant.invites(b, at: LogIndex(5)) }
+        try invariant.leads(b, knowingCommitted: LogIndex(9))
+        invariant.removes(b, at: LogIndex(10))
+        // It does not know it yet, and the others may need it.
+        try invariant.leads(b, knowingCommitted: LogIndex(9))
+        #expect(throws: Broken.self) { try invariant.leads(b, knowingCommitted: LogIndex(10)) }
+        #expect(throws: Broken.self) { try invariant.invites(b, at: LogIndex(11)) }
+    }
 }

@@ -118,6 +118,7 @@ package struct ClientHistory: Sendable {
             if !known.contains(command) { known.append(command) }
             fingerprints[name] = known
             var told = call.told
+            if told?.isUnrecorded == true { told = nil }
             if told?.isPassing == true { told = nil }
             let action = RequestObject.Action.asked(fingerprint: known.firstIndex(of: command) ?? 0, told)
             requests.add(name, action, Span(invoked: asked, returned: told == nil ? nil : call.answered))
@@ -142,6 +143,7 @@ package struct ClientHistory: Sendable {
             return
         }
         var told = operation.told
+        if told?.isUnrecorded == true { told = nil }
         // Whether it was carried out nobody knows.
         if told == .refused(.requestForgotten) || told?.isPassing == true { told = nil }
         if told == .refused(.notAllowed) { return }
@@ -263,7 +265,7 @@ extension Principal {
         switch self {
         case .operatorCertificate(let name, let serial): "\(name.text) with \(serial.hexadecimal)"
         case .localUser(let uid): "user \(uid)"
-        case .pairingHost(let address): address
+        case .pairingHost(let address), .joiningHost(let address): address
         case .leader: "the leader"
         }
     }

@@ -12,6 +12,8 @@ final class CommittedHistory {
     private(set) var entries: [Entry] = []
     private(set) var marks: [LogMark] = []
     private(set) var state: DispatcherState
+    /// The entries that changed the members, rising.
+    private var changes: [(index: LogIndex, configuration: Configuration)] = []
 
     init(genesis: GenesisState) { state = DispatcherState(genesis: genesis) }
 
@@ -20,6 +22,9 @@ final class CommittedHistory {
 
     /// The log up to `index`, as far as it was agreed on.
     func prefix(through index: LogIndex) -> [LogMark] { Array(marks.prefix(Int(clamping: index.position))) }
+
+    /// Who the members are behind the entry at this index; nil: those with which the cluster began.
+    func configuration(at index: LogIndex) -> Configuration? { changes.last { $0.index <= index }?.configuration }
 
     /// What the entry did, for those who judge it.
     struct Change {
@@ -31,6 +36,7 @@ final class CommittedHistory {
 
     func append(_ entry: Entry) -> Change {
         entries.append(entry)
+        if let configuration = entry.configuration { changes.append((entry.index, configuration)) }
         marks.append((marks.last ?? .origin).followed(by: entry))
         guard !entry.payload.isEmpty, let proposal = try? Proposal(decoding: entry.payload) else {
             // Members pass over what they cannot read, in the same way.
@@ -41,7 +47,7 @@ final class CommittedHistory {
         let before = (
             nextExpiry: state.nextExpiry, nextSerialCounter: state.nextSerialCounter, pairingOpenUntil: state.pairingOpenUntil,
             obligations: state.obligations, operators: state.operators, agents: state.agents, pairings: state.pairings,
-            identities: state.identities, rotation: state.rotation
+            identities: state.identities, rotation: state.rotation, membershipIndex: state.membershipIndex
         )
         let applied = state.apply(proposal, at: entry.index, term: entry.term)
         // What time alone did is not the entry's doing.
@@ -50,7 +56,8 @@ final class CommittedHistory {
             !isTimeDue
             && (before.nextSerialCounter != state.nextSerialCounter || before.pairingOpenUntil != state.pairingOpenUntil
                 || before.obligations != state.obligations || before.operators != state.operators || before.agents != state.agents
-                || before.pairings != state.pairings || before.identities != state.identities || before.rotation != state.rotation)
+                || before.pairings != state.pairings || before.identities != state.identities || before.rotation != state.rotation
+                || before.membershipIndex != state.membershipIndex)
         return Change(proposal: proposal, applied: applied, changed: changed)
     }
 }

@@ -25,6 +25,8 @@ package enum Happening: Int, CaseIterable, Sendable {
     case membersTooOld
     /// A member that did not know the newest rules came back with a release that does.
     case membersUpgraded
+    case membersInvited, tokensRefused, joinersThatNeverCame, membersPromoted, membersRemoved, leadersRemoved
+    case removedMembersTold, removedMembersThatStay
     case agentsOff, agentAnswersLost, identitiesTurnedAway, presentationsCorrected
     case snapshotsTaken, snapshotWritesInterrupted, snapshotsOffered, snapshotsGone, fetchesGivenUp, snapshotsInstalled, installsInterrupted
     case logsCut, journalsCut, startsFromSnapshots

@@ -47,6 +47,23 @@ package struct FaultPlan: Sendable {
     package var slowSigningPerMille: UInt64
     /// Whether effects that waited for a write leave before the member hears of it, or after.
     package var gatesOpenFirst: Bool
+    /// Machines that may become members; none where nobody comes and goes.
+    package var guests = 0
+    /// How many members there are to be, one after the other.
+    package var memberTargets: [Int] = []
+
+    /// Members come and go in some seeds. Drawn apart, so that nothing else changes by it.
+    package mutating func drawGuests(using generator: inout SeededGenerator) {
+        guard generator.below(100) < 40 else { return }
+        guests = 8
+        let ways: [[Int]] =
+            switch members {
+            case 1: [[1, 3, 1, 3], [2, 3, 5, 3], [3, 5, 3, 1]]
+            case 3: [[3, 5, 3], [5, 3, 1, 3], [3, 4, 2, 3]]
+            default: [[5, 3, 5], [5, 3, 1, 3]]
+            }
+        memberTargets = ways[Int(generator.below(UInt64(ways.count)))]
+    }
 
     package init(using generator: inout SeededGenerator) {
         func chance(_ perMille: UInt64, _ generator: inout SeededGenerator) -> Bool { generator.below(1000) < perMille }

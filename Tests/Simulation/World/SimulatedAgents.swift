@@ -155,7 +155,8 @@ extension World {
     }
 
     private func present(_ agent: SimulatedAgent) throws(Broken) {
-        for member in members {
+        // One that was removed and has not heard of it serves nobody who can know it.
+        for member in members where history.state.formerMember(member.id) == nil {
             guard let process = member.process, process.hasBeenReady, let known = process.member.state.agent(paired: agent.key) else {
                 continue
             }

@@ -40,6 +40,7 @@ package struct SimulatedCertificate: Hashable, Sendable {
         case .operatorCertificate(let name): "operator \(name)"
         case .agentCertificate(let reqid, let name): "agent \(name) \(reqid)"
         case .dispatcherIdentity: "dispatcher"
+        case .memberCertificate(let member): "member \(member)"
         }
     }
 }

@@ -104,6 +104,16 @@ struct SimulatedClients {
         }
     }
 
+    /// One who lets members come and go, and for each guest its host and somebody who has its token, too.
+    mutating func addAdministrator(guests: Int) {
+        let root = Principal.localUser(uid: 0)
+        clients.append(Client(principal: root, localPrincipal: root, isHost: false))
+        for number in 0..<(2 * guests) {
+            let host = Principal.joiningHost(address: "10.1.0.\(number + 1)")
+            clients.append(Client(principal: host, localPrincipal: host, isHost: false))
+        }
+    }
+
     func operation(ofCall call: Int) -> Operation { operations[calls[call].operation] }
     var isIdle: Bool { isClosing && clients.allSatisfy { $0.current == nil } && openOperations.isEmpty }
 

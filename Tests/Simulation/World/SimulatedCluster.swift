@@ -8,7 +8,9 @@ import DispatcherState
 
 enum SimulatedCluster {
     static func memberID(_ place: Int) -> MemberID {
-        guard let id = MemberID(["a", "b", "c", "d", "e"][place]) else { preconditionFailure("a letter is a member's name") }
+        guard let id = MemberID(["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n"][place]) else {
+            preconditionFailure("a letter is a member's name")
+        }
         return id
     }
 

@@ -32,6 +32,16 @@ final class SimulatedMember {
     var isRestartPlanned = false
     /// Its disk is gone or was turned back: it never comes back under this id.
     var isLost = false
+    /// A machine that is no member yet …
+    var isAbsent = false
+    /// … and how far it has come.
+    var isInvited = false
+    var isStarting = false
+    /// Whom it was told of when it joined.
+    var contacts: [MemberID] = []
+    /// It was removed, has heard of it, and has stopped for ever.
+    var wasTold = false
+    var hasLeft = false
     /// What its disk held a while ago, for the day on which somebody puts that back.
     var keptDisk: SimulatedDisk?
     /// Nothing that the world breaks is broken here any more.
@@ -113,6 +123,8 @@ final class SimulatedProcess {
     var nextDeadline = Instant.zero
     var wasLeader = false
     var lastTerm = Term.zero
+    var lastConfiguration: Configuration
+    var lastConfigurationIndex: LogIndex
     var lastCommit = LogIndex.zero
     var lastApplied = LogIndex.zero
     var servedTerm = Term.zero
@@ -121,6 +133,8 @@ final class SimulatedProcess {
     init(life: Life, member: Member, journal: Journal<SimulatedDisk>, snapshots: SnapshotStore<SimulatedDisk>) {
         self.life = life
         self.member = member
+        lastConfiguration = member.raft.configuration
+        lastConfigurationIndex = member.raft.configurationIndex
         self.journal = journal
         self.snapshots = snapshots
         self.snapshots.disk = SimulatedProcess.noDisk

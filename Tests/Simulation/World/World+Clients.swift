@@ -10,14 +10,14 @@ import Wire
 
 extension World {
     func wake(client: Int) throws(Broken) {
-        guard !clients.isClosing, clients.clients[client].current == nil else { return }
+        guard !clients.isClosing, client < plan.clients, clients.clients[client].current == nil else { return }
         // Sometimes it comes back to what it gave up.
         if clients.chance(150), let place = givenUp(by: client) {
             begin(place, again: true)
             return
         }
         let operation = clients.invent(
-            for: client, state: history.state, members: configuration.voters, mustSee: checks.freshReads.acknowledged, at: now)
+            for: client, state: history.state, members: votersNow, mustSee: checks.freshReads.acknowledged, at: now)
         clients.operations.append(operation)
         coverage.note(.requestsAsked)
         begin(clients.operations.count - 1, again: false)
@@ -27,7 +27,7 @@ extension World {
         clients.operations.indices.first { clients.operations[$0].client == client && clients.operations[$0].status == .givenUp }
     }
 
-    private func begin(_ place: Int, again: Bool) {
+    func begin(_ place: Int, again: Bool) {
         if again, clients.operations[place].status == .givenUp { clients.operations[place].status = .open }
         clients.clients[clients.operations[place].client].current = place
         agenda.plan(.attempt(operation: place), at: now + TimeSpan(nanoseconds: 1_000))
@@ -38,11 +38,14 @@ extension World {
         if clients.operations[place].attempts > 1, clients.operations[place].isRepeatable { coverage.note(.requestsRetried) }
         let client = clients.operations[place].client
         // Through another member than the last time, mostly.
-        var member = Int(clients.below(UInt64(members.count)))
-        if let favourite = clients.clients[client].favourite, clients.operations[place].attempts == 1, clients.chance(700) {
+        let places = presentPlaces
+        var member = places[Int(clients.below(UInt64(places.count)))]
+        if let favourite = clients.clients[client].favourite, clients.operations[place].attempts == 1, places.contains(favourite),
+            clients.chance(700)
+        {
             member = favourite
         }
-        if member == clients.operations[place].lastMember, clients.chance(800) { member = (member + 1) % members.count }
+        if member == clients.operations[place].lastMember, clients.chance(800) { member = places.first { $0 > member } ?? places[0] }
         clients.operations[place].lastMember = member
         if case .exclusive(.transfer, _) = clients.operations[place].kind { coverage.note(.transfersAsked) }
         // Once all is well, nobody waits long.
@@ -106,6 +109,11 @@ extension World {
                 } else {
                     clients.clients[operation.client].favourite = clients.calls[call].member
                     settle(place, outcome, sees: sees)
+                    switch outcome {
+                    case .invited(let id, _): invited(id)
+                    case .memberAdmitted(let id, _): try admitted(id)
+                    default: break
+                    }
                 }
             case .noLeader, .overloaded, .notReadable:
                 tryAgain(place, isUnknown: true)
@@ -130,7 +138,7 @@ extension World {
             clients.operations[place].answered = now
         }
         let operation = clients.operations[place]
-        if case .exclusive(.command(let command), .some(let request)) = operation.kind, !operation.isReuse {
+        if case .exclusive(.command(let command), .some(let request)) = operation.kind, !operation.isReuse, !outcome.isUnrecorded {
             let answer = Acknowledged(principal: operation.principal, request: request, command: command, outcome: outcome)
             if case .settled = operation.status {
             } else {

@@ -229,12 +229,17 @@ extension World {
     // MARK: Disks that are lost
 
     /// One that is lost never comes back under its id, so that a quorum must be left.
-    private var mayLoseOne: Bool { members.count { $0.isLost } + 1 <= members.count - configuration.quorum }
+    private var mayLoseOne: Bool {
+        let isQuiet = !hasGuests || (!membersAreChanging && clients.clients[plan.clients].current == nil)
+        let lost = members.count { $0.isLost && votersNow.contains($0.id) }
+        return isQuiet && lost + 1 <= votersNow.count - quorumNow
+    }
 
     private func lose(_ machine: SimulatedMember, because reason: String) {
         trace.say(now, "\(machine.id) is lost: \(reason)")
         coverage.note(.membersLost)
         machine.isLost = true
+        lastLoss = now
     }
 
     /// A bit of what was on its disk has turned. The member refuses to begin, and is lost; or the bit was nothing to it (in the remains of a

@@ -44,9 +44,10 @@ extension World {
     private func heal() throws(Broken) {
         isHealing = true
         healedAt = now
-        var able = members.filter { !$0.isLost }
+        var able = members.filter { !$0.isLost && !$0.isAbsent && !$0.hasLeft }
         // Half of the time everybody who is left, otherwise as few as may decide.
-        if faultGenerator.below(2) == 0 {
+        // Where members change, who is a quorum may change as well, and everybody is left in peace.
+        if faultGenerator.below(2) == 0, !hasGuests {
             while able.count > configuration.quorum { able.remove(at: Int(faultGenerator.below(UInt64(able.count)))) }
         }
         for machine in able { machine.isSound = true }
@@ -54,7 +55,7 @@ extension World {
         checks.soundCalendar.changed(at: now)
         trace.say(now, "all faults end between \(able.map(\.id.name).joined(separator: ", "))")
         for machine in members {
-            if machine.isSound { try mend(machine) } else { try condemn(machine) }
+            if machine.isSound { try mend(machine) } else if !machine.isAbsent, !machine.hasLeft { try condemn(machine) }
         }
         // Nobody waits for an answer as long as people do when all is well.
         for call in clients.calls.indices where clients.calls[call].isOpen {
@@ -114,7 +115,11 @@ extension World {
     }
 
     /// Of those that the bound is promised to.
-    var soundViews: [Convergence.View] { views { $0.isSound } }
+    var soundViews: [Convergence.View] { views { isPromisedTo($0) } }
+
+    private func isPromisedTo(_ machine: SimulatedMember) -> Bool {
+        machine.isSound && !machine.hasLeft && history.state.formerMember(machine.id) == nil
+    }
 
     private func views(where isSeen: (SimulatedMember) -> Bool) -> [Convergence.View] {
         members.compactMap { member in
@@ -145,7 +150,8 @@ extension World {
     func lookForAgreement() {
         let views = soundViews
         let agree =
-            clients.openOperations.isEmpty && views.count == members.count { $0.isSound }
+            clients.openOperations.isEmpty && views.count == members.count { isPromisedTo($0) }
+            && (!hasGuests || (try? mustHaveBeenTold()) != nil)
             && views.allSatisfy { $0.applied == views[0].applied && $0.hash == views[0].hash }
         if agree || now.since(healedAt) >= World.agreementBound {
             isOver = true
@@ -156,7 +162,8 @@ extension World {
 
     func end() throws(Broken) {
         try checks.convergence.mustAgree(soundViews, openRequests: clients.openOperations, after: World.agreementBound)
-        for machine in members where machine.isSound {
+        if hasGuests { try mustHaveBeenTold() }
+        for machine in members where isPromisedTo(machine) {
             guard let process = machine.process else {
                 throw Broken("Convergence", [machine.id], "it is not running \(World.agreementBound.milliseconds) ms after the last fault")
             }

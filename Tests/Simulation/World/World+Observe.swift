@@ -41,9 +41,12 @@ struct Invariants {
     var fencingTokens = FencingTokens()
     var noSecretInTheClear = NoSecretInTheClear()
     var applyIsTotal = ApplyIsTotal()
+    var changesKeepAQuorum: ChangesKeepAQuorum
+    var tokenOnce = TokenOnce()
 
     init(genesis: GenesisState, timing: Timing) {
         leaseExclusivity = LeaseExclusivity(effectAge: timing.effectAge)
+        changesKeepAQuorum = ChangesKeepAQuorum(timing: timing)
         uniqueSerials = UniqueSerials(usedBefore: genesis.members.map(\.certificateSerial) + [genesis.identity.serial])
         promiseKept = PromiseKept(rateBoundPerMille: timing.clockRateBoundPerMille)
         leadersKnowTheirQuorum = LeadersKnowTheirQuorum(timing: timing)
@@ -105,6 +108,7 @@ extension World {
             trace.mix(term.number)
             trace.say(now, "\(life) is elected for term \(term)")
             try checks.electionSafety.leads(life, in: term)
+            try checks.tokenOnce.leads(id, knowingCommitted: commitIndex)
             try checks.leaderCompleteness.leads(id, in: term) { machine.known.written.mark(at: $0) }
             if trustsClocks { try checks.leaseExclusivity.elected(id, term: term, at: now) }
             checks.leadersKnowTheirQuorum.elected(life, term: term, at: moment.instant)
@@ -136,7 +140,8 @@ extension World {
         if case .tick = event {
             if isLeader {
                 try checks.leadersKnowTheirQuorum.leads(
-                    life, term: term, voters: configuration.voters, quorum: configuration.quorum, at: moment.instant)
+                    life, term: term, voters: process.member.raft.configuration.voters,
+                    quorum: process.member.raft.configuration.quorum, at: moment.instant)
                 try checks.leadersCanWrite.leads(life, at: moment.instant)
             }
             let answered = effects.compactMap { if case .reply(_, let ticket) = $0.action { ticket } else { nil } }
@@ -150,6 +155,8 @@ extension World {
         picture?.becomes(machine.place, "\(role) t\(term)", at: now)
         process.wasLeader = isLeader
         process.lastTerm = term
+        process.lastConfiguration = process.member.raft.configuration
+        process.lastConfigurationIndex = process.member.raft.configurationIndex
         process.lastCommit = commitIndex
         process.lastApplied = appliedIndex
     }
@@ -193,12 +200,15 @@ extension World {
         _ message: Message, from sender: MemberID, _ machine: SimulatedMember, _ process: SimulatedProcess, _ moment: Moment,
         readAt: TrueTime
     ) {
+        // What one says that was known to be removed is not listened to, and binds nobody.
+        if let former = process.member.state.formerMember(sender), former.index <= process.lastApplied { return }
         let term = process.member.raft.term
         if let heartbeat = message.heartbeat, term == message.term, process.member.raft.leader == sender {
             checks.promiseKept.promises(machine.id, to: sender, heartbeat.promise, at: readAt)
         }
         if message.answersHeartbeat, term == message.term {
             checks.leadersKnowTheirQuorum.answered(process.life, term: message.term, by: sender, at: moment.instant)
+            checks.changesKeepAQuorum.answered(process.life, by: sender, at: moment.instant)
         }
         switch message.body {
         case .voteAnswer(let answer) where answer.isPreVote && answer.granted:
@@ -228,6 +238,13 @@ extension World {
             switch effect.action {
             case .write(let write, let id):
                 checks.leadersCanWrite.writes(process.life, id, at: moment.instant)
+                if process.member.raft.role == .leader || process.wasLeader {
+                    for entry in write.entries {
+                        guard let configuration = entry.configuration, entry.term == process.member.raft.term else { continue }
+                        try observeChange(configuration, at: entry.index, machine, process, moment.instant)
+                        checks.leadersKnowTheirQuorum.reconfigured(process.life, at: moment.instant)
+                    }
+                }
                 try observeWrite(write, id, machine, process)
             case .send(.forward(let request), _):
                 var heard: ForwardedRequest?
@@ -260,14 +277,18 @@ extension World {
             try checks.committedStays.truncates(machine.id, from: from, machine.known.written.mark(at: from))
         }
         if let ballot = write.ballot, ballot.vote == machine.id, ballot.term > machine.known.written.ballot.term {
-            try checks.consentBeforeTerm.begins(process.life, ballot.term, quorum: configuration.quorum)
+            // One that does not vote needs a quorum without itself.
+            let counting = process.member.raft.configuration
+            try checks.consentBeforeTerm.begins(
+                process.life, ballot.term, quorum: counting.quorum + (counting.isVoter(machine.id) ? 0 : 1))
         }
         if let base = write.base {
             coverage.note(.snapshotsInstalled)
             trace.say(now, "\(process.life) begins anew behind \(base.place)")
             try checks.snapshotSafety.beginsAnew(machine.id, behind: base.place, durable: machine.known.snapshot)
             try checks.snapshotSafety.stands(
-                machine.id, behind: base.place, base.configuration, committed: history.mark(at: base.index), inForce: configuration)
+                machine.id, behind: base.place, base.configuration, committed: history.mark(at: base.index),
+                inForce: history.configuration(at: base.index) ?? configuration)
         }
         if let index = write.forgetThrough {
             try checks.snapshotSafety.forgets(machine.id, through: index, durable: machine.known.snapshot)
@@ -296,9 +317,11 @@ extension World {
                 try observeCommitted(entry, change)
             }
             let mark = history.mark(at: history.last)
-            let holders = members.filter { $0.known.durable.mark(at: history.last) == mark }.map(\.id)
+            // By what was in force when it counted: what it appended in the same step it appended afterwards.
+            let counting = process.lastConfiguration
+            let holders = members.filter { counting.isVoter($0.id) && $0.known.durable.mark(at: history.last) == mark }.map(\.id)
             try checks.committedStays.advanced(
-                by: machine.id, term: term, isLeader: isLeader, adding: added, holders: holders, quorum: configuration.quorum)
+                by: machine.id, term: term, isLeader: isLeader, adding: added, holders: holders, quorum: counting.quorum)
         }
         try checks.committedStays.believes(machine.id, commitIndex, machine.known.written.mark(at: commitIndex))
     }
@@ -323,6 +346,7 @@ extension World {
         guard let proposal = change.proposal else { return }
         try checks.forwarding.committed(proposal, at: entry.index)
         try observeRights(proposal, entry, change)
+        if hasGuests { try observeMembers(proposal, entry, change.applied) }
         if entry.index.position % 16 == 0 { try probeApply(proposal, entry) }
         if let request = proposal.request {
             let isFirst = try checks.exactlyOnce.applied(
@@ -419,7 +443,9 @@ extension World {
         guard trustsClocks, now.since(machine.pausedUntil) > .seconds(6) else { return }
         let reading = machine.clock.instant(at: now)
         let others = members.filter { other in
-            guard other.id != machine.id, let answer = process.member.raft.progress(of: other.id)?.lastAnswer else { return false }
+            guard other.id != machine.id, process.member.raft.configuration.isVoter(other.id),
+                let answer = process.member.raft.progress(of: other.id)?.lastAnswer
+            else { return false }
             return reading.since(answer) < .seconds(1)
         }
         try checks.soundCalendar.dates(
@@ -446,7 +472,7 @@ extension World {
             default: break
             }
             if !isPreVote { checks.monotoneCounters.said(machine.id, message.term) }
-        case .forwardAnswer, .reportRequest, .report, .holding, .observed, .tagsObserved: break
+        case .forwardAnswer, .reportRequest, .report, .holding, .observed, .tagsObserved, .standingRequest, .removed: break
         }
     }
 
@@ -454,7 +480,7 @@ extension World {
         let operation = clients.operation(ofCall: call)
         switch (reply, operation.kind) {
         case (.settled(let outcome), .exclusive(.command(let command), let request)):
-            guard let request, !outcome.isPassing else { return }
+            guard let request, !outcome.isPassing, !outcome.isUnrecorded else { return }
             if operation.isReuse {
                 guard outcome == .refused(.requestIDReused) else {
                     throw Broken(
@@ -523,6 +549,8 @@ extension World {
         case .report(let number, _): "report \(number)"
         case .holding(let serials): "holding \(serials)"
         case .tagsObserved(let agent, let tags): "\(agent.name) has tags \(tags.json.canonicalText)"
+        case .standingRequest: "asks whether it is a member"
+        case .removed(let index): "it is removed since \(index)"
         case .observed(let observation): "observed \(observation.agent.name) accept \(observation.accepted), refuse \(observation.refused)"
         }
     }
@@ -558,11 +586,26 @@ extension World {
         case .tagsLearned(let agent, let tags): "\(agent.name) has tags \(tags.json.canonicalText)"
         case .activate(let serial): "activate \(serial)"
         case .retire(let serial): "retire \(serial)"
+        case .invite(let id, _, _): "invite \(id)"
+        case .admit(let join): "admit \(join.member)"
+        case .removeMember(let id): "remove \(id)"
+        case .setMemberAddress(let id, let address): "\(id) is at \(address)"
+        case .reconfigure(let configuration):
+            "members \(configuration.voters.map(\.name).joined(separator: " "))"
+                + (configuration.learners.isEmpty ? "" : ", learning \(configuration.learners.map(\.name).joined(separator: " "))")
         }
     }
 }
 
 extension Outcome {
+    /// Said by whoever was asked, and kept nowhere: the next one asked may say otherwise.
+    var isUnrecorded: Bool {
+        switch self {
+        case .refused(.rulesTooOld), .refused(.membershipRefused), .refused(.invitationUnknown), .refused(.invitationUsed): true
+        default: false
+        }
+    }
+
     /// Says only that nothing can be done now: not an outcome of the request.
     var isPassing: Bool {
         switch self {

@@ -174,6 +174,8 @@ extension World {
             try takeSnapshot(base, state, machine, process)
         case .fetchSnapshot(let place, let source):
             try fetchSnapshot(place, from: source, machine, process)
+        case .leave(let index):
+            try leaves(machine, process, since: index)
         case .stop(let reason):
             trace.say(now, "\(process.life) stops: \(reason)")
             if case .invariantBroken(let what) = reason { throw Broken("CoreInvariant", [machine.id], what) }
@@ -445,7 +447,7 @@ extension World {
 
     func restart(_ machine: SimulatedMember) throws(Broken) {
         machine.isRestartPlanned = false
-        guard machine.process == nil, !machine.isLost, machine.standing != .dead else { return }
+        guard machine.process == nil, !machine.isLost, !machine.isAbsent, !machine.hasLeft, machine.standing != .dead else { return }
         machine.lives += 1
         let opened: OpenedDisk
         do throws(DiskRefusal) {
@@ -478,7 +480,7 @@ extension World {
         changeRelease(of: machine)
         let settings = MemberSettings(
             id: machine.id, version: "simulated", timing: timing, knows: machine.knows, session: shellGenerator.next(),
-            snapshots: snapshotPlan.policy)
+            snapshots: snapshotPlan.policy, contacts: machine.contacts)
         let member = Member(
             genesis: state, configuration: opened.genesis.configuration, recovered: opened.recovered, snapshot: snapshot,
             settings: settings, seed: shellGenerator.next(), now: machine.clock.moment(at: now))

@@ -149,7 +149,7 @@ extension World {
         trace.say(now, "\(process.life) has the snapshot behind \(snapshot.place) on disk")
         try checks.snapshotSafety.saved(
             machine.id, snapshot.place, snapshot.configuration, committed: history.mark(at: snapshot.place.index),
-            inForce: configuration)
+            inForce: history.configuration(at: snapshot.place.index) ?? configuration)
         machine.known.saved(snapshot.place, prefix: history.prefix(through: snapshot.place.index))
         process.snapshotWork.isUntold = true
         if isBroken {
@@ -283,7 +283,8 @@ extension World {
         process.lastBase = base
         coverage.note(.logsCut)
         try checks.snapshotSafety.stands(
-            machine.id, behind: base.place, base.configuration, committed: history.mark(at: base.index), inForce: configuration)
+            machine.id, behind: base.place, base.configuration, committed: history.mark(at: base.index),
+            inForce: history.configuration(at: base.index) ?? configuration)
         try checks.snapshotSafety.forgets(machine.id, through: base.index, durable: machine.known.snapshot)
     }
 }

@@ -32,6 +32,8 @@ package final class World {
         case snapshotEncoded(Int, life: Int)
         case snapshotPart(Int, life: Int)
         case probe
+        case administrate
+        case guestJoins(Int, isThief: Bool)
         case fault
         case faultEnds(FaultEnd)
         case safetyPhaseEnds
@@ -71,6 +73,11 @@ package final class World {
     var faultGenerator: SeededGenerator
     /// For what a member of a broken release would say.
     var forgeryGenerator: SeededGenerator
+    /// For members that come and go.
+    var memberGenerator: SeededGenerator
+    var votersBefore: Int
+    /// When a disk was lost last: for a while its member seems to be there.
+    var lastLoss = TrueTime.zero
     var nextJob: UInt64 = 1
     /// All faults have ended.
     var isHealing = false
@@ -93,6 +100,9 @@ package final class World {
         var planGenerator = SeededGenerator(seed: root.next())
         var plan = FaultPlan(using: &planGenerator)
         plan.safetyPhase = safetyPhase ?? plan.safetyPhase
+        memberGenerator = SeededGenerator(seed: mixed(seed, 0x6e57))
+        plan.drawGuests(using: &memberGenerator)
+        votersBefore = plan.members
         limits.restrict(&plan)
         self.plan = plan
         snapshotGenerator = SeededGenerator(seed: mixed(seed, 0x5a95))
@@ -108,7 +118,8 @@ package final class World {
         history = CommittedHistory(genesis: genesis)
         checks = Invariants(genesis: genesis, timing: timing)
         trustsClocks = plan.clocks != .beyond
-        network = SimulatedNetwork(members: plan.members, weather: plan.weather, generator: SeededGenerator(seed: root.next()))
+        network = SimulatedNetwork(
+            members: plan.members + plan.guests, weather: plan.weather, generator: SeededGenerator(seed: root.next()))
         clients = SimulatedClients(count: plan.clients, generator: SeededGenerator(seed: root.next()))
         shellGenerator = SeededGenerator(seed: root.next())
         faultGenerator = SeededGenerator(seed: root.next())
@@ -121,7 +132,17 @@ package final class World {
                 wallOffset: Int64(machines.below(5)) - 2, at: .zero)
             members.append(SimulatedMember(id: id, place: place, clock: clock, disk: SimulatedDisk(seed: machines.next())))
         }
-        if drawing { picture = Picture(members: ids.map(\.name)) }
+        for place in plan.members..<(plan.members + plan.guests) {
+            let clock = SimulatedClock(
+                reading: memberGenerator.below(1 << 50), rate: drawRate(using: &memberGenerator),
+                wallOffset: Int64(memberGenerator.below(5)) - 2, at: .zero)
+            let guest = SimulatedMember(
+                id: SimulatedCluster.memberID(place), place: place, clock: clock, disk: SimulatedDisk(seed: memberGenerator.next()))
+            guest.isAbsent = true
+            members.append(guest)
+        }
+        if plan.guests > 0 { clients.addAdministrator(guests: plan.guests) }
+        if drawing { picture = Picture(members: members.map(\.id.name)) }
     }
 
     package struct Result: Sendable {
@@ -170,7 +191,7 @@ package final class World {
         trace.say(
             now,
             "seed \(seed): \(plan.members) members, \(plan.clients) clients, faults \(plan.kinds.map { "\($0)" }.joined(separator: " "))")
-        for member in members {
+        for member in members where !member.isAbsent {
             let genesis = Genesis(member: member.id, configuration: configuration, payload: genesisPayload)
             do throws(DiskFailure) {
                 try Journal.create(on: &member.disk, genesis: genesis, layout: layout)
@@ -183,6 +204,7 @@ package final class World {
         }
         for client in 0..<plan.clients { agenda.plan(.clientWakes(client), at: now + .milliseconds(500) + clients.pause(plan.think)) }
         agenda.plan(.probe, at: now + .milliseconds(700))
+        if hasGuests { agenda.plan(.administrate, at: now + .milliseconds(900)) }
         agenda.plan(.fault, at: now + .milliseconds(1_500) + faultGenerator.span(upTo: plan.faultGap))
         agenda.plan(.safetyPhaseEnds, at: now + plan.safetyPhase)
     }
@@ -226,6 +248,10 @@ package final class World {
             try fetchPart(members[place], life)
         case .probe:
             try probe()
+        case .administrate:
+            try administrate()
+        case .guestJoins(let place, let isThief):
+            guestJoins(place, isThief: isThief)
         case .fault:
             try fault()
         case .faultEnds(let end):
