@@ -16,7 +16,7 @@ CED_COMMIT := $(shell ops/commit)
 endif
 export CED_COMMIT
 
-.PHONY: help bootstrap build release demo test lint format simulate explore mutants bench clean dist dist-check
+.PHONY: help bootstrap build release demo test lint format simulate explore mutants bench clean dist dist-check rotation-300
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | column -t -s "$$(printf '\t')"
@@ -42,6 +42,9 @@ dist: bootstrap ## ced, cea and units to carry to other hosts, in .build-static/
 
 dist-check: dist ## the same, then tried: what it needs, what it says, a cluster of it
 	@ops/dist-check
+
+rotation-300: build ## the check of the rotation with 300 agents; `make test` has 60
+	@CHECK_DIR=.demo/rotation Tests/EndToEndTests/checks/rotation .build/debug
 
 demo: release ## three members, agents, a killed leader: the main job before your eyes (DEMO_BREAK=1 must fail, KEEP=1 leaves it running)
 	@ops/demo .build-release/release
