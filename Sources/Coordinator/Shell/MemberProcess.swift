@@ -252,7 +252,8 @@ package enum MemberProcess {
                 case .snapshot(let place): try await snapshots.source(of: place)
                 }
             },
-            revocations: runner.revocations, directory: contacts.directory, deliver: { runner.deliver(.peer($0, from: $1)) }, log: { logger.log($0) })
+            revocations: runner.revocations, directory: contacts.directory, deliver: { runner.deliver(.peer($0, from: $1)) },
+            log: { logger.log($0) })
     }
 
     /// Whom this member knows before it has applied anything: those with which the cluster began, and those whom it knew when it last ran, or
