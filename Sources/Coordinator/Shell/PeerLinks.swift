@@ -127,7 +127,7 @@ package final class PeerLinks: PeerSending {
             link.endsAt = end
             let id = link.other.id
             loop.scheduleTask(deadline: end) {
-                guard let link = state.outgoing[id], link.endsAt == end else { return }
+                guard let link = self.state.value.outgoing[id], link.endsAt == end else { return }
                 self.end(link)
             }
         }

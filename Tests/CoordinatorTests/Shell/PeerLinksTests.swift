@@ -176,7 +176,8 @@ struct PeerLinksTests {
         apply(.raiseVersion(.second), by: .leader)
         apply(.raiseVersion(.third), by: .leader)
         apply(.removeMember(try #require(MemberID("b"))), by: .localUser(uid: 0))
-        apply(.reconfigure(try #require(Configuration(voters: [try #require(MemberID("a"))]))), by: .leader)
+        let a = try #require(MemberID("a"))
+        apply(.reconfigure(try #require(Configuration(voters: [a]))), by: .leader)
         say(&state)
         return state
     }
