@@ -160,16 +160,12 @@ extension World {
         case .admit(let join):
             switch applied.outcome {
             case .underway, .memberAdmitted: try checks.tokenOnce.admits(join.member, join.publicKey, at: entry.index)
-            case .refused(.invitationUsed), .refused(.invitationUnknown): coverage.note(.tokensRefused)
             default: break
             }
         case .reconfigure(let configuration):
             for former in history.state.formerMembers where former.index == entry.index {
                 coverage.note(.membersRemoved)
                 checks.tokenOnce.removes(former.id, at: entry.index)
-                if members.contains(where: { $0.id == former.id && $0.process?.member.raft.role == .leader }) {
-                    coverage.note(.leadersRemoved)
-                }
             }
             if configuration.voters.count > votersBefore { coverage.note(.membersPromoted) }
             votersBefore = configuration.voters.count
@@ -183,6 +179,7 @@ extension World {
     )
         throws(Broken)
     {
+        if !configuration.members.contains(machine.id) { coverage.note(.leadersRemoved) }
         try checks.changesKeepAQuorum.proposes(
             process.life,
             ChangesKeepAQuorum.Change(
@@ -213,6 +210,15 @@ extension World {
             let running = others.filter { id in members.contains { $0.id == id && $0.process != nil } }
             if member.phase == .leaving, running.count < others.count / 2 + 1 { continue }
             throw Broken("Convergence", [member.id], "it is \(member.phase.rawValue) still")
+        }
+    }
+}
+
+extension Outcome {
+    var refusesToken: Bool {
+        switch self {
+        case .refused(.invitationUsed), .refused(.invitationUnknown): true
+        default: false
         }
     }
 }

@@ -480,6 +480,8 @@ extension World {
         let operation = clients.operation(ofCall: call)
         switch (reply, operation.kind) {
         case (.settled(let outcome), .exclusive(.command(let command), let request)):
+            // Most are turned away at once, and make no entry.
+            if outcome.refusesToken { coverage.note(.tokensRefused) }
             guard let request, !outcome.isPassing, !outcome.isUnrecorded else { return }
             if operation.isReuse {
                 guard outcome == .refused(.requestIDReused) else {
