@@ -11,6 +11,7 @@ package struct FaultPlan: Sendable {
         case isolate, cutOneWay, cutLink, split, ring, swizzle, resetConnections, degradeLink
         case pause, slowDisk, stallDisk, hangDisk, failDisk, failWrite, fillDisk, damageDisk, rollDiskBack, changeRate, setWallClock
         case leaderMeetsTrouble, leaderHearsLate, drain
+        case crashOften, leaderWritesAlone
     }
     /// `beyond` is a class of seeds of its own: rates that the protocol does not allow for. There a lease proves nothing.
     package enum Clocks: Sendable { case exact, drawn, extreme, beyond }

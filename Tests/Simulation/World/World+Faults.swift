@@ -4,6 +4,9 @@
 
 import Consensus
 import CoordinatorCore
+import CtrlExec
+import DispatcherState
+import Wire
 
 extension World {
     /// What ends by itself.
@@ -24,6 +27,10 @@ extension World {
         /// One that never stays up.
         case crashesAgain(Int)
         case hang(Int, life: Int, TimeSpan)
+        /// So many more times.
+        case crashesOften(Int, Int)
+        /// Somebody asks this leader for so many more things, one right after the other.
+        case asks(Int, life: Int, Int)
     }
 
     func fault() throws(Broken) {
@@ -125,6 +132,8 @@ extension World {
             guard let process = machine.process else { return }
             if process.member.raft.role == .leader { coverage.note(.stalledLeaders) }
             machine.diskStallsUntil = now + .milliseconds(500 + faultGenerator.below(2_500))
+            // Just when much is written: what waits for the disk is more than the others keep.
+            if faultGenerator.below(2) == 0 { planAsking(atMost: 40) }
         case .hangDisk:
             guard let process = machine.process else { return }
             coverage.note(.hungDisks)
@@ -181,6 +190,16 @@ extension World {
             coverage.note(.drains)
             agenda.plan(.faultEnds(.drained(place, life: machine.lives)), at: now + .milliseconds(100 + faultGenerator.below(900)))
             try give(.event(.drain), to: machine, process)
+        case .crashOften:
+            // It comes up, asks for a few things, and is gone; answers to one life reach the next.
+            coverage.note(.crashLoops)
+            agenda.plan(.faultEnds(.crashesOften(place, 3 + Int(faultGenerator.below(5)))), at: now)
+        case .leaderWritesAlone:
+            // Cut off while many ask it: it comes back with a tail that nobody else has, where the others have forgotten what stands there.
+            guard let leader = leaderPlace, members.count > 2 else { return }
+            coverage.note(.leadersWritingAlone)
+            cut(others(leader).flatMap { [(leader, $0), ($0, leader)] }, for: .milliseconds(1_000 + faultGenerator.below(3_000)))
+            planAsking(atMost: 60)
         case .leaderMeetsTrouble:
             // Cut off, and back just when the others may have chosen anew.
             guard let leader = leaderPlace else { return }
@@ -196,6 +215,21 @@ extension World {
                 agenda.plan(.resume(leader, life: process.life.number), at: members[leader].pausedUntil)
             }
         }
+    }
+
+    private func planAsking(atMost limit: UInt64) {
+        guard let leader = leaderPlace else { return }
+        let asks = FaultEnd.asks(leader, life: members[leader].lives, 10 + Int(faultGenerator.below(limit - 10)))
+        agenda.plan(.faultEnds(asks), at: now + .milliseconds(1))
+    }
+
+    /// For an entry that changes nothing, wherever it should come to be committed.
+    private func ask(_ machine: SimulatedMember, _ process: SimulatedProcess) throws(Broken) {
+        let ticket = Ticket(process.nextTicket)
+        process.nextTicket += 1
+        let operation = ExclusiveOperation.command(.denyPairing(Reqid(faultGenerator.next())))
+        let deadline = machine.clock.instant(at: now) + .milliseconds(150)
+        try give(.event(.request(operation, nil, from: .localUser(uid: 999), deadline: deadline, ticket)), to: machine, process)
     }
 
     private var leaderPlace: Int? {
@@ -329,6 +363,15 @@ extension World {
             if members[place].lives == life { try die(members[place], losingPower: true) }
         case .drained(let place, let life):
             if members[place].lives == life { try die(members[place], losingPower: false) }
+        case .crashesOften(let place, let left):
+            try die(members[place], losingPower: faultGenerator.below(4) == 0)
+            guard left > 1 else { return }
+            agenda.plan(.faultEnds(.crashesOften(place, left - 1)), at: now + .milliseconds(60 + faultGenerator.below(600)))
+        case .asks(let place, let life, let left):
+            guard let process = members[place].process, process.life.number == life, process.member.raft.role == .leader else { return }
+            try ask(members[place], process)
+            guard left > 1 else { return }
+            agenda.plan(.faultEnds(.asks(place, life: life, left - 1)), at: now + .milliseconds(1 + faultGenerator.below(8)))
         case .emptyDisk(let place, _):
             members[place].disk.faults.capacityBytes = .max
             members[place].process?.journal.disk.faults.capacityBytes = .max
