@@ -14,7 +14,7 @@ package enum Happening: Int, CaseIterable, Sendable {
     case requestsAsked, requestsSettled, requestsForwarded, requestsRetried, requestsRepeatedAfterAnswer, requestsGivenUp, callersGone,
         leadersWorkForged
     case identifiersReused, duplicatesInTheLog
-    case readsLinearizable, readsAtFollowers, readsUnderTheLease, reportsGathered, historiesJudged
+    case readsLinearizable, readsAtFollowers, readsUnderTheLease, readsAtOtherLeaders, reportsGathered, historiesJudged
     case certificatesRecorded, obligationsResumed, signaturesDropped, signaturesImpossible, lateSignatures
     case pairingsApproved, pairingsDenied
     case rotationsActivated, rotationsAborted, identitiesConfirmed, identitiesRemoved, identitiesRetired

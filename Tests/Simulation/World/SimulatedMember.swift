@@ -84,6 +84,11 @@ final class SimulatedProcess {
         let call: Int
     }
 
+    struct Reader {
+        let ticket: Ticket
+        let mustSee: LogIndex
+    }
+
     let life: Life
     var member: Member
     var journal: Journal<SimulatedDisk>
@@ -114,6 +119,8 @@ final class SimulatedProcess {
     // Callers, by ticket, rising.
     var callers: [Caller] = []
     var goneCallers: [Ticket] = []
+    /// They wait as well, and are no clients (`World+Readers.swift`).
+    var readers: [Reader] = []
     var nextTicket: UInt64 = 1
     var isServing = false
     /// Once it was, it serves what needs no agreement even when it is cut off.

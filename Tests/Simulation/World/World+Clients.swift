@@ -108,6 +108,8 @@ extension World {
                     tryAgain(place, isUnknown: false)
                 } else {
                     clients.clients[operation.client].favourite = clients.calls[call].member
+                    checks.freshReads.known(sees)
+                    readElsewhere(than: clients.calls[call].member)
                     settle(place, outcome, sees: sees)
                     switch outcome {
                     case .invited(let id, _): invited(id)
@@ -123,7 +125,10 @@ extension World {
             case .transferFailed:
                 close(place, .over)
             case .readable:
-                if case .read(let consistency, _) = operation.kind, consistency != .stale { checks.freshReads.known(sees) }
+                if case .read(let consistency, _) = operation.kind, consistency != .stale {
+                    checks.freshReads.known(sees)
+                    readElsewhere(than: clients.calls[call].member)
+                }
                 close(place, .over)
             case .reports:
                 coverage.note(.reportsGathered)

@@ -112,6 +112,7 @@ extension World {
             try checks.leaderCompleteness.leads(id, in: term) { machine.known.written.mark(at: $0) }
             if trustsClocks { try checks.leaseExclusivity.elected(id, term: term, at: now) }
             checks.leadersKnowTheirQuorum.elected(life, term: term, at: moment.instant)
+            planRead(at: machine)
         }
         if process.wasLeader, !isLeader { trace.say(now, "\(life) leads no more; its term is \(term)") }
 

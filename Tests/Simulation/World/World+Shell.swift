@@ -271,7 +271,9 @@ extension World {
     private func reply(_ reply: Reply, _ ticket: Ticket, _ machine: SimulatedMember, _ process: SimulatedProcess) throws(Broken) {
         let isGone = process.goneCallers.contains(ticket)
         try checks.oneAnswerPerCaller.answers(process.life, ticket, isGone: isGone)
-        guard let place = process.callers.firstIndex(where: { $0.ticket == ticket }) else { return }
+        guard let place = process.callers.firstIndex(where: { $0.ticket == ticket }) else {
+            return try readerHears(reply, ticket, machine, process)
+        }
         let call = process.callers.remove(at: place).call
         try observeReply(reply, call, machine, process)
         trace.mix(UInt64(call))

@@ -29,6 +29,7 @@ package final class World {
         case reply(call: Int, SimulatedClients.Answer)
         case callTimesOut(Int)
         case callArrives(Int, life: Int, AgentCall)
+        case reads(Int, life: Int, mustSee: LogIndex)
         case snapshotEncoded(Int, life: Int)
         case snapshotPart(Int, life: Int)
         case probe
@@ -242,6 +243,8 @@ package final class World {
             try timeOut(call)
         case .callArrives(let place, let life, let call):
             try callArrives(place, life, call)
+        case .reads(let place, let life, let mustSee):
+            try read(at: members[place], life, mustSee: mustSee)
         case .snapshotEncoded(let place, let life):
             try snapshotEncoded(members[place], life)
         case .snapshotPart(let place, let life):
