@@ -364,6 +364,11 @@ extension World {
         case .drained(let place, let life):
             if members[place].lives == life { try die(members[place], losingPower: false) }
         case .crashesOften(let place, let left):
+            // Its supervisor is quick.
+            if members[place].process != nil {
+                members[place].isRestartPlanned = true
+                agenda.plan(.restart(place), at: now + .milliseconds(1) + faultGenerator.span(upTo: .milliseconds(40)))
+            }
             try die(members[place], losingPower: faultGenerator.below(4) == 0)
             guard left > 1 else { return }
             agenda.plan(.faultEnds(.crashesOften(place, left - 1)), at: now + .milliseconds(60 + faultGenerator.below(600)))
