@@ -20,7 +20,8 @@ package struct Effect: Sendable {
     }
 }
 
-package enum Action: Sendable {
+/// Boxed: an action goes through several hands, and each would copy all of it.
+package indirect enum Action: Sendable {
     /// Append to the journal; answered by `.wrote` or `.writeFailed`, maybe after `.diskFull`.
     case write(JournalWrite, WriteID)
     case send(PeerMessage, to: MemberID)

@@ -1,6 +1,7 @@
 // Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
 
-// What happens to a member. Each event is handed in with the moment that was read after the event's bytes.
+// What happens to a member. Each event is handed in with the moment that was read after the event's bytes. Boxed where it is large: it goes
+// through several hands, and each would copy all of it.
 
 import Consensus
 import CtrlExec
@@ -10,34 +11,34 @@ import Wire
 package enum Event: Sendable {
     /// Due at `nextDeadline`; harmless at any other time.
     case tick
-    case peer(PeerMessage, from: MemberID)
+    indirect case peer(PeerMessage, from: MemberID)
     case wrote(WriteID)
     case writeFailed(DiskFailure)
     /// There is no space for the next writes. They are kept and tried again; `.wrote` tells when they found some.
     case diskFull
     /// An authenticated caller asks for an exclusive operation; without an id the member mints one.
-    case request(ExclusiveOperation, RequestID?, from: Principal, deadline: Instant, Ticket)
+    indirect case request(ExclusiveOperation, RequestID?, from: Principal, deadline: Instant, Ticket)
     case read(ReadConsistency, deadline: Instant, Ticket)
     /// Reports of all members, as many as answer before the deadline.
     case reports(deadline: Instant, Ticket)
     case callerGone(Ticket)
-    case signed(ObligationID, SerialNumber, Result<SignedCertificate, SigningFailure>)
+    indirect case signed(ObligationID, SerialNumber, Result<SignedCertificate, SigningFailure>)
     /// This member can present the identity.
     case holding(SerialNumber)
-    case agentAnswered(call: UInt64, AgentTaskAnswer)
+    indirect case agentAnswered(call: UInt64, AgentTaskAnswer)
     /// Some call to an agent found it otherwise than the state says.
-    case observed(AgentObservation)
+    indirect case observed(AgentObservation)
     /// The tags that an agent said it has.
-    case tagsObserved(AgentKey, AgentTags)
+    indirect case tagsObserved(AgentKey, AgentTags)
     /// What the shell has found out about its surroundings; told to whoever asks how the member is.
-    case facts(MemberFacts)
+    indirect case facts(MemberFacts)
     /// The process was asked to end: a leader hands leadership on.
     case drain
     /// `.takeSnapshot` is done: this one is durable, as is every one that is older.
     case snapshotSaved(SnapshotPlace)
     case snapshotNotSaved(SnapshotFailure)
     /// `.fetchSnapshot` is done: the snapshot is durable here, and this is the state in it.
-    case snapshotFetched(LogBase, DispatcherState)
+    indirect case snapshotFetched(LogBase, DispatcherState)
     /// It could not be had; why, for people. The leader offers it again.
     case snapshotNotFetched(SnapshotPlace, reason: String)
 }

@@ -87,7 +87,7 @@ extension Member {
         switch call.stage {
         case .waiting(let retryAt):
             if now.instant >= call.deadline { return expire(callAt: position, into: &effects) }
-            if leadership != nil {
+            if isEstablished {
                 lead(callAt: position, at: now, consensus: &consensus, into: &effects)
             } else if raft.role == .leader {
                 // Elected, and not able to serve yet. The call is taken up when that changes; a tick in the past must not be asked for.

@@ -14,7 +14,7 @@ extension Member {
         _ tags: AgentTags, of agent: AgentKey, at now: Moment, consensus: inout [ConsensusEffect], into effects: inout [Effect]
     ) {
         guard let known = state.agent(named: agent.name), known.key == agent, known.tags != tags else { return }
-        if leadership != nil {
+        if isEstablished {
             _ = propose(.tagsLearned(agent, tags), at: now, consensus: &consensus)
         } else if let leader = raft.leader, leader != settings.id {
             effects.append(Effect(.send(.tagsObserved(agent, tags), to: leader)))

@@ -76,7 +76,7 @@ extension Member {
         _ obligation: ObligationID, _ serial: SerialNumber, _ result: Result<SignedCertificate, SigningFailure>, at now: Moment,
         consensus: inout [ConsensusEffect], into effects: inout [Effect]
     ) {
-        guard leadership != nil else { return }
+        guard isEstablished else { return }
         leadership?.signing.removeAll { $0.obligation == obligation && $0.serial == serial }
         leadership?.nextDeadline = .zero
         let command: Command

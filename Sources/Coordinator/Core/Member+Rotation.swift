@@ -26,7 +26,7 @@ extension Member {
         if state.rotationIndex != holdingsIndex { lookAtHoldings() }
         guard now.instant >= holdingDue, case let unreported = unreportedHoldings, !unreported.isEmpty else { return }
         holdingDue = now.instant + .milliseconds(250)
-        if leadership != nil {
+        if isEstablished {
             note(unreported, heldBy: settings.id, at: now, consensus: &consensus)
         } else if let leader = raft.leader, leader != settings.id {
             effects.append(Effect(.send(.holding(unreported), to: leader)))
@@ -34,7 +34,7 @@ extension Member {
     }
 
     mutating func note(_ serials: [SerialNumber], heldBy member: MemberID, at now: Moment, consensus: inout [ConsensusEffect]) {
-        guard leadership != nil else { return }
+        guard isEstablished else { return }
         for serial in serials where state.use(of: serial) != nil && !state.holds(member, serial) {
             _ = propose(.memberHolds(member, serial), at: now, consensus: &consensus)
         }
@@ -51,7 +51,7 @@ extension Member {
             !agent.confirmedIdentities.contains(observation.accepted)
                 || agent.confirmedIdentities.contains(where: observation.refused.contains)
         else { return }
-        if leadership != nil {
+        if isEstablished {
             let refused = observation.refused.filter { $0 != observation.accepted }
             _ = propose(.identityConfirmed(agent.key, observation.accepted, refused: refused), at: now, consensus: &consensus)
         } else if let leader = raft.leader, leader != settings.id {

@@ -179,9 +179,12 @@ package struct Member: Sendable {
     /// True once there is nothing to hand over: this member may end without anybody noticing.
     package var hasDrained: Bool { raft.role != .leader || raft.configuration.voters.count == 1 }
 
+    /// It leads, and its term's first entry is committed. Asked at every step, so that nothing is copied for it.
+    var isEstablished: Bool { if case .some = leadership { true } else { false } }
+
     /// The instant to which an established leader may act without another round.
     func lease(at now: Instant) -> Instant? {
-        guard leadership != nil, let end = raft.lease(at: now), now < end else { return nil }
+        guard isEstablished, let end = raft.lease(at: now), now < end else { return nil }
         return end
     }
 
@@ -199,7 +202,7 @@ package struct Member: Sendable {
 
     var standing: Standing {
         Standing(
-            applied: state.appliedIndex, role: raft.role, term: raft.term, leader: raft.leader, isEstablished: leadership != nil)
+            applied: state.appliedIndex, role: raft.role, term: raft.term, leader: raft.leader, isEstablished: isEstablished)
     }
 
     mutating func takeNumber() -> UInt64 {

@@ -90,7 +90,7 @@ extension Member {
 
     /// Said when it begins and when it ends, by the leader.
     mutating func noteCalendar(at now: Moment, into effects: inout [Effect]) {
-        guard leadership != nil else { return }
+        guard isEstablished else { return }
         let origin = PeerClocks.origin(now.wallClock, at: now.instant)
         // A second of difference is the grain of the calendar; more is a jump, and cannot wait.
         guard now.instant >= calendarDue || !(calendarOrigin - 2...calendarOrigin + 2).contains(origin) else { return }

@@ -116,7 +116,11 @@ struct PairingQueue: Hashable, Sendable {
 
     /// When the session ends or a request expires. That a decision is forgotten is nothing to wake up for: it happens with the next entry.
     var nextExpiry: ClusterTime? {
-        let requests = waiting.filter { $0.obligation == nil }.map { $0.receivedAt + PairingQueue.waitMilliseconds }
-        return (requests + (openUntil.map { $0 == PairingQueue.untilClosed ? [] : [$0] } ?? [])).min()
+        var next = openUntil == PairingQueue.untilClosed ? nil : openUntil
+        for pairing in waiting where pairing.obligation == nil {
+            let expiry = pairing.receivedAt + PairingQueue.waitMilliseconds
+            next = next.map { min($0, expiry) } ?? expiry
+        }
+        return next
     }
 }

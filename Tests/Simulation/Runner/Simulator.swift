@@ -114,16 +114,44 @@ func hexadecimal(_ number: UInt64) -> String {
     return String(repeating: "0", count: 16 - digits.count) + digits
 }
 
+/// Of the core that this thread runs on, whatever else runs beside it.
+func coreSecondsNow() -> Double {
+    var time = timespec()
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+    return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
+}
+
 /// What one worker found in one seed.
 struct Finding: Sendable {
     let result: World.Result
     let isDeterministic: Bool
+    /// Three members from the beginning to the end: what the rate is stated for.
+    let isOfThree: Bool
+    let coreSeconds: Double
 }
 
 func examine(_ seed: UInt64, limits: Limits, twice: Bool) -> Finding {
-    let result = World(seed: seed, limits: limits).run()
+    let started = coreSecondsNow()
+    let world = World(seed: seed, limits: limits)
+    let result = world.run()
+    let coreSeconds = coreSecondsNow() - started
     let isDeterministic = !twice || World(seed: seed, limits: limits, recording: true).run().hash == result.hash
-    return Finding(result: result, isDeterministic: isDeterministic)
+    return Finding(
+        result: result, isDeterministic: isDeterministic, isOfThree: world.plan.members == 3 && world.plan.guests == 0,
+        coreSeconds: coreSeconds)
+}
+
+/// Simulated seconds per second of a core.
+struct Rate {
+    private(set) var seeds = 0
+    private var simulatedSeconds = 0.0
+    private var coreSeconds = 0.0
+    mutating func add(_ finding: Finding) {
+        seeds += 1
+        simulatedSeconds += Double(finding.result.simulated.milliseconds) / 1000
+        coreSeconds += finding.coreSeconds
+    }
+    var perCoreSecond: Double { coreSeconds > 0 ? simulatedSeconds / coreSeconds : 0 }
 }
 
 /// Runs it again, this time with words.
@@ -181,6 +209,7 @@ func runMany(_ options: Options) async -> Int32 {
     let end = options.seconds == nil ? options.from + options.seeds : UInt64.max
     var coverage = Coverage()
     var simulatedMilliseconds: UInt64 = 0
+    var (all, ofThree) = (Rate(), Rate())
     var done: UInt64 = 0
     var failed: [UInt64] = []
     var nextLine = started + 10
@@ -201,6 +230,8 @@ func runMany(_ options: Options) async -> Int32 {
             done += 1
             coverage.add(result.coverage)
             simulatedMilliseconds += result.simulated.milliseconds
+            all.add(finding)
+            if finding.isOfThree { ofThree.add(finding) }
             if options.hashes { say("seed \(result.seed) \(hexadecimal(result.hash))") }
             if let failure = result.failure {
                 say("seed \(result.seed) FAILED at \(failure.time) s: \(failure.broken)")
@@ -224,6 +255,9 @@ func runMany(_ options: Options) async -> Int32 {
     for happening in Happening.allCases { say("\(padded(happening.label, 32))\(leftPadded("\(coverage[happening])", 12))") }
     say(
         "\n\(done) seeds from \(options.from) on, \(simulatedMilliseconds / 1000) simulated seconds in \(rounded(elapsed)) s: \(rounded(Double(simulatedMilliseconds) / 1000 / elapsed)) simulated seconds per second"
+    )
+    say(
+        "a core: \(rounded(all.perCoreSecond)) simulated seconds per second, \(rounded(ofThree.perCoreSecond)) in the \(ofThree.seeds) seeds of three members"
     )
 
     if let seed = failed.min() {

@@ -20,11 +20,13 @@ package struct FaultPlan: Sendable {
     package static let leastSafetyPhase = TimeSpan.seconds(60)
     package static let leastOperations = 200
     package static let leastFaults = 3
+    /// How long a client waits for an answer, about: milliseconds.
+    private static let usualAnswer: UInt64 = 150
 
     package var members: Int
     package var clients: Int
     package var safetyPhase: TimeSpan
-    /// Between two requests of one client.
+    /// Between two requests of one client: from a quarter of it to five quarters.
     package var think: TimeSpan
     package var weather = SimulatedNetwork.Weather()
     /// Those that exist in this seed.
@@ -78,7 +80,11 @@ package struct FaultPlan: Sendable {
         }
         clients = 4 + Int(generator.below(7))
         safetyPhase = FaultPlan.leastSafetyPhase + .milliseconds(generator.below(15_000))
-        think = chance(300, &generator) ? .milliseconds(60 + generator.below(240)) : .milliseconds(200 + generator.below(600))
+        // Most seeds ask a little more than they must, so that faults and not requests fill their time; some ask without a pause.
+        let operations =
+            chance(100, &generator) ? 600 + generator.below(900) : UInt64(FaultPlan.leastOperations) + 20 + generator.below(200)
+        let interval = UInt64(clients) * FaultPlan.leastSafetyPhase.milliseconds / operations
+        think = .milliseconds(max(60, (max(interval, FaultPlan.usualAnswer) - FaultPlan.usualAnswer) * 4 / 3))
         weather.latency = microseconds(50, chance(300, &generator) ? 8_000 : 800, &generator)
         weather.jitter = microseconds(20, chance(300, &generator) ? 20_000 : 1_000, &generator)
         let shapes = SimulatedNetwork.Shape.allCases

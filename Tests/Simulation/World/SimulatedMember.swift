@@ -72,7 +72,7 @@ final class SimulatedProcess {
     enum Stage {
         case idle
         /// The clock was read, the step is not made yet.
-        case beforeStep(Event, Moment, readAt: TrueTime)
+        indirect case beforeStep(Event, Moment, readAt: TrueTime)
         case effects
     }
     struct Held {

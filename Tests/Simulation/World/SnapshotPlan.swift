@@ -20,10 +20,10 @@ package struct SnapshotPlan: Sendable {
 
     package init(using generator: inout SeededGenerator) {
         func below(_ bound: UInt64) -> UInt64 { generator.below(bound) }
-        let entries = 6 + below(below(2) == 0 ? 20 : 120)
+        let entries = below(8) == 0 ? 6 + below(20) : 30 + below(120)
         let kept = RetentionLimit(entries: below(2) == 0 ? 0 : Int(below(200)), bytes: 1 << (10 + Int(below(10))))
         let chosen = SnapshotPolicy(
-            entries: entries, bytes: 1 << (11 + Int(below(8))), margin: below(3) == 0 ? 0 : below(entries), keptForOthers: kept)
+            entries: entries, bytes: 1 << (13 + Int(below(6))), margin: below(3) == 0 ? 0 : below(entries), keptForOthers: kept)
         policy = below(12) == 0 ? nil : chosen
         encoding = .milliseconds(below(below(3) == 0 ? 400 : 20))
         partBytes = 1 << (12 + Int(below(4)))

@@ -65,6 +65,12 @@ private struct AfterStep {
     let time: ClusterTime
     let serialCounter: UInt64
     let nextDeadline: Instant
+    let leader: MemberID?
+    let configuration: Configuration
+    let configurationIndex: LogIndex
+    let logBase: LogBase
+    let lastLogIndex: LogIndex
+    let hasFormerMembers: Bool
     /// As the core sees it.
     let problem: String?
 
@@ -77,6 +83,12 @@ private struct AfterStep {
         time = member.state.time
         serialCounter = member.state.nextSerialCounter
         nextDeadline = member.nextDeadline
+        leader = member.raft.leader
+        configuration = member.raft.configuration
+        configurationIndex = member.raft.configurationIndex
+        logBase = member.raft.logBase
+        lastLogIndex = member.raft.lastLogIndex
+        hasFormerMembers = !member.state.formerMembers.isEmpty
         problem = member.raft.invariantViolation()
     }
 }
@@ -96,11 +108,11 @@ extension World {
         let after = AfterStep(&process.member)
         let (role, term, commitIndex, appliedIndex) = (after.role, after.term, after.commitIndex, after.appliedIndex)
 
-        observeHeard(machine, process, event, moment, readAt: readAt)
+        observeHeard(machine, process, event, moment, readAt: readAt, after)
         if trustsClocks, term > process.lastTerm { try observeNewTerm(machine, event, readAt: readAt) }
         try observeEffects(machine, process, event, effects, moment, readAt: readAt)
 
-        try observeLog(machine, process)
+        try observeLog(machine, process, base: after.logBase, last: after.lastLogIndex)
         let isLeader = role == .leader
         let isElected = isLeader && !(process.wasLeader && process.lastTerm == term)
         if isElected {
@@ -141,8 +153,7 @@ extension World {
         if case .tick = event {
             if isLeader {
                 try checks.leadersKnowTheirQuorum.leads(
-                    life, term: term, voters: process.member.raft.configuration.voters,
-                    quorum: process.member.raft.configuration.quorum, at: moment.instant)
+                    life, term: term, voters: after.configuration.voters, quorum: after.configuration.quorum, at: moment.instant)
                 try checks.leadersCanWrite.leads(life, at: moment.instant)
             }
             let answered = effects.compactMap { if case .reply(_, let ticket) = $0.action { ticket } else { nil } }
@@ -156,8 +167,8 @@ extension World {
         picture?.becomes(machine.place, "\(role) t\(term)", at: now)
         process.wasLeader = isLeader
         process.lastTerm = term
-        process.lastConfiguration = process.member.raft.configuration
-        process.lastConfigurationIndex = process.member.raft.configurationIndex
+        process.lastConfiguration = after.configuration
+        process.lastConfigurationIndex = after.configurationIndex
         process.lastCommit = commitIndex
         process.lastApplied = appliedIndex
     }
@@ -177,7 +188,7 @@ extension World {
 
     /// What the event told the member, where an invariant keeps book of it.
     private func observeHeard(
-        _ machine: SimulatedMember, _ process: SimulatedProcess, _ event: Event, _ moment: Moment, readAt: TrueTime
+        _ machine: SimulatedMember, _ process: SimulatedProcess, _ event: Event, _ moment: Moment, readAt: TrueTime, _ after: AfterStep
     ) {
         if case .request(let operation, _, let principal, let deadline, _) = event {
             let span = deadline.since(moment.instant) + .milliseconds(1)
@@ -191,7 +202,7 @@ extension World {
         case .wrote(let write):
             checks.leadersCanWrite.wrote(process.life, through: write, at: moment.instant)
         case .peer(.consensus(let message, _), let sender):
-            observeMessage(message, from: sender, machine, process, moment, readAt: readAt)
+            observeMessage(message, from: sender, machine, process, moment, readAt: readAt, after)
         default:
             break
         }
@@ -199,17 +210,17 @@ extension World {
 
     private func observeMessage(
         _ message: Message, from sender: MemberID, _ machine: SimulatedMember, _ process: SimulatedProcess, _ moment: Moment,
-        readAt: TrueTime
+        readAt: TrueTime, _ after: AfterStep
     ) {
         // What one says that was known to be removed is not listened to, and binds nobody.
-        if let former = process.member.state.formerMember(sender), former.index <= process.lastApplied { return }
-        let term = process.member.raft.term
-        if let heartbeat = message.heartbeat, term == message.term, process.member.raft.leader == sender {
+        if after.hasFormerMembers, let former = process.member.state.formerMember(sender), former.index <= process.lastApplied { return }
+        let term = after.term
+        if let heartbeat = message.heartbeat, term == message.term, after.leader == sender {
             checks.promiseKept.promises(machine.id, to: sender, heartbeat.promise, at: readAt)
         }
         if message.answersHeartbeat, term == message.term {
             checks.leadersKnowTheirQuorum.answered(process.life, term: message.term, by: sender, at: moment.instant)
-            checks.changesKeepAQuorum.answered(process.life, by: sender, at: moment.instant)
+            if hasGuests { checks.changesKeepAQuorum.answered(process.life, by: sender, at: moment.instant) }
         }
         switch message.body {
         case .voteAnswer(let answer) where answer.isPreVote && answer.granted:

@@ -273,12 +273,11 @@ extension World {
     // MARK: What is observed
 
     /// After every step.
-    func observeLog(_ machine: SimulatedMember, _ process: SimulatedProcess) throws(Broken) {
-        let base = process.member.raft.logBase
-        guard process.member.raft.lastLogIndex == machine.known.written.last else {
+    func observeLog(_ machine: SimulatedMember, _ process: SimulatedProcess, base: LogBase, last: LogIndex) throws(Broken) {
+        guard last == machine.known.written.last else {
             throw Broken(
                 "LogMatching", [machine.id],
-                "its log ends at \(process.member.raft.lastLogIndex), and it wrote one that ends at \(machine.known.written.last)")
+                "its log ends at \(last), and it wrote one that ends at \(machine.known.written.last)")
         }
         guard base != process.lastBase else { return }
         process.lastBase = base

@@ -15,20 +15,21 @@ import DispatcherState
 import Wire
 
 package final class World {
+    /// Boxed where it is large: the agenda moves it about.
     enum Occurrence {
-        case arrival(to: Int, from: Int, [UInt8], sentTo: Int, connection: UInt64)
+        indirect case arrival(to: Int, from: Int, [UInt8], sentTo: Int, connection: UInt64)
         case tick(Int, life: Int)
         case resume(Int, life: Int)
         case flushed(Int, life: Int)
         case triesJournalAgain(Int, life: Int)
-        case signed(Int, life: Int, ObligationID, SerialNumber, Swift.Result<SignedCertificate, SigningFailure>)
+        indirect case signed(Int, life: Int, ObligationID, SerialNumber, Swift.Result<SignedCertificate, SigningFailure>)
         case restart(Int)
         case clientWakes(Int)
         case attempt(operation: Int)
         case ask(call: Int)
-        case reply(call: Int, SimulatedClients.Answer)
+        indirect case reply(call: Int, SimulatedClients.Answer)
         case callTimesOut(Int)
-        case callArrives(Int, life: Int, AgentCall)
+        indirect case callArrives(Int, life: Int, AgentCall)
         case reads(Int, life: Int, mustSee: LogIndex)
         case snapshotEncoded(Int, life: Int)
         case snapshotPart(Int, life: Int)
@@ -36,7 +37,7 @@ package final class World {
         case administrate
         case guestJoins(Int, isThief: Bool)
         case fault
-        case faultEnds(FaultEnd)
+        indirect case faultEnds(FaultEnd)
         case safetyPhaseEnds
         case leaderIsDue
         case agreementIsDue
