@@ -85,7 +85,8 @@ extension LeaseRaft {
 
     private func campaignViolation(_ attempt: Campaign) -> String? {
         if !mayCampaign { return "a member campaigns that is no voter" }
-        for voter in attempt.granted + attempt.refused where !configuration.isVoter(voter) { return "\(voter) answered and is no voter" }
+        for voter in attempt.granted where !configuration.isVoter(voter) { return "\(voter) consented and is no voter" }
+        for voter in attempt.refused where !configuration.isVoter(voter) { return "\(voter) refused and is no voter" }
         if attempt.granted.count >= configuration.quorum { return "a campaign is won and not over" }
         return nil
     }
@@ -94,10 +95,15 @@ extension LeaseRaft {
         if vote != id { return "a leader did not vote for itself in its term" }
         if leading.isVoter != configuration.isVoter(id) { return "a leader does not know whether it votes" }
         if !leading.isVoter, commitIndex >= configurationIndex { return "a member leads that is committed to be removed" }
-        if leading.peers.map(\.member) != configuration.members.filter({ $0 != id }) { return "a leader's peers are not the members" }
-        for peer in leading.peers where peer.isVoter != configuration.isVoter(peer.member) {
-            return "the leader does not know whether \(peer.member) votes"
+        var others = 0
+        for member in configuration.members where member != id {
+            guard others < leading.peers.count, leading.peers[others].member == member else { return "a leader's peers are not the members" }
+            guard leading.peers[others].isVoter == configuration.isVoter(member) else {
+                return "the leader does not know whether \(member) votes"
+            }
+            others += 1
         }
+        if others != leading.peers.count { return "a leader's peers are not the members" }
         if writes.durableBallot != Ballot(term: term, vote: id) { return "a leader's ballot is not durable" }
         // Where that is forgotten, the log begins behind a later entry of the same term.
         if log.term(at: max(leading.firstIndex, log.base.index)) != term { return "a leader has no entry of its term" }

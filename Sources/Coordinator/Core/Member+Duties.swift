@@ -18,7 +18,7 @@ extension Member {
     func clusterTime(at now: Instant) -> ClusterTime { leadership?.clock.time(at: now) ?? state.time }
 
     mutating func performDuties(at now: Moment, consensus: inout [ConsensusEffect], into effects: inout [Effect]) {
-        guard let standing = leadership else { return }
+        guard isEstablished else { return }
         guard let lease = lease(at: now.instant) else {
             // Whatever brings the lease back is an event of its own.
             leadership?.hadLease = false
@@ -26,8 +26,9 @@ extension Member {
             return
         }
         // Duties follow from the state, from time, and from answers, which make them due at once.
-        guard standing.lookedAt != state.appliedIndex || !standing.hadLease || now.instant >= standing.nextDeadline else { return }
-        var duties = standing
+        guard let due = leadership?.nextDeadline, let hadLease = leadership?.hadLease,
+            leadership?.lookedAt != state.appliedIndex || !hadLease || now.instant >= due, var duties = leadership
+        else { return }
         duties.lookedAt = state.appliedIndex
         duties.hadLease = true
         duties.proposedSteps.removeAll { $0.index <= state.appliedIndex }

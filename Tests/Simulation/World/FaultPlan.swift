@@ -28,6 +28,8 @@ package struct FaultPlan: Sendable {
     package var safetyPhase: TimeSpan
     /// Between two requests of one client: from a quarter of it to five quarters.
     package var think: TimeSpan
+    /// What the members of this seed take for the time between heartbeats.
+    package var heartbeat = Timing().heartbeat
     package var weather = SimulatedNetwork.Weather()
     /// Those that exist in this seed.
     package var kinds: [Kind] = []
@@ -82,9 +84,11 @@ package struct FaultPlan: Sendable {
         safetyPhase = FaultPlan.leastSafetyPhase + .milliseconds(generator.below(15_000))
         // Most seeds ask a little more than they must, so that faults and not requests fill their time; some ask without a pause.
         let operations =
-            chance(100, &generator) ? 600 + generator.below(900) : UInt64(FaultPlan.leastOperations) + 20 + generator.below(200)
+            chance(60, &generator) ? 600 + generator.below(900) : UInt64(FaultPlan.leastOperations) + 10 + generator.below(130)
         let interval = UInt64(clients) * FaultPlan.leastSafetyPhase.milliseconds / operations
         think = .milliseconds(max(60, (max(interval, FaultPlan.usualAnswer) - FaultPlan.usualAnswer) * 4 / 3))
+        // The longest of which the lease still has three is 78 ms.
+        if chance(600, &generator) { heartbeat = .milliseconds(50 + generator.below(29)) }
         weather.latency = microseconds(50, chance(300, &generator) ? 8_000 : 800, &generator)
         weather.jitter = microseconds(20, chance(300, &generator) ? 20_000 : 1_000, &generator)
         let shapes = SimulatedNetwork.Shape.allCases

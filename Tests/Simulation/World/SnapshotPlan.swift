@@ -26,7 +26,7 @@ package struct SnapshotPlan: Sendable {
             entries: entries, bytes: 1 << (13 + Int(below(6))), margin: below(3) == 0 ? 0 : below(entries), keptForOthers: kept)
         policy = below(12) == 0 ? nil : chosen
         encoding = .milliseconds(below(below(3) == 0 ? 400 : 20))
-        partBytes = 1 << (12 + Int(below(4)))
+        partBytes = 1 << (10 + Int(below(6)))
         part = TimeSpan(nanoseconds: (100 + below(below(3) == 0 ? 8_000 : 1_000)) * 1_000)
         breaksPerMille = below(2) == 0 ? 0 : 20 + below(180)
     }

@@ -15,7 +15,7 @@ struct Invariants {
     var leaderCompleteness = LeaderCompleteness()
     var committedStays = CommittedStays()
     var stateMachineSafety = StateMachineSafety()
-    var imageFidelity = ImageFidelity()
+    var imageFidelity: ImageFidelity
     var snapshotSafety = SnapshotSafety()
     var durability = Durability()
     var exactlyOnce = ExactlyOnce()
@@ -44,7 +44,8 @@ struct Invariants {
     var changesKeepAQuorum: ChangesKeepAQuorum
     var tokenOnce = TokenOnce()
 
-    init(genesis: GenesisState, timing: Timing) {
+    init(genesis: GenesisState, timing: Timing, looksAtEveryPart: Bool) {
+        imageFidelity = ImageFidelity(looksAtEveryPart: looksAtEveryPart)
         leaseExclusivity = LeaseExclusivity(effectAge: timing.effectAge)
         changesKeepAQuorum = ChangesKeepAQuorum(timing: timing)
         uniqueSerials = UniqueSerials(usedBefore: genesis.members.map(\.certificateSerial) + [genesis.identity.serial])

@@ -65,7 +65,7 @@ package final class World {
     let genesisPayload: [UInt8]
     let configuration: Configuration
     let layout: JournalLayout
-    let timing = Timing()
+    let timing: Timing
     /// False in the class of seeds whose clocks keep no bound: there a lease and a promise prove nothing, and what is checked is what rule 3
     /// of the architecture promises all the same.
     let trustsClocks: Bool
@@ -118,7 +118,8 @@ package final class World {
         self.configuration = configuration
         layout = JournalLayout(segmentBytes: plan.segmentBytes)
         history = CommittedHistory(genesis: genesis)
-        checks = Invariants(genesis: genesis, timing: timing)
+        timing = Timing(heartbeat: plan.heartbeat)
+        checks = Invariants(genesis: genesis, timing: timing, looksAtEveryPart: seed % 4 == 0)
         trustsClocks = plan.clocks != .beyond
         network = SimulatedNetwork(
             members: plan.members + plan.guests, weather: plan.weather, generator: SeededGenerator(seed: root.next()))
