@@ -89,6 +89,15 @@ package enum DurableFile {
         try synchronizeDirectory(of: path)
     }
 
+    /// Only if it is empty; one that is not stays, and that is no error.
+    package static func removeDirectory(_ path: String) throws(FileProblem) {
+        guard rmdir(path) == 0 else {
+            if errno == ENOENT || errno == ENOTEMPTY || errno == EEXIST { return }
+            throw FileProblem("remove", path)
+        }
+        try synchronizeDirectory(of: path)
+    }
+
     package static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 
     /// False, with `errno` set, if not all of it could be written.

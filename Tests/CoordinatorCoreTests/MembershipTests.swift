@@ -111,6 +111,21 @@ struct MembershipTests {
         #expect(cluster.pass(3_000) { cluster.left.contains { $0.member == 1 } })
     }
 
+    @Test("an invitation that nobody uses is over after ten minutes, also where nothing else happens")
+    func invitationEnds() {
+        let cluster = ready(1)
+        let guest = must(MemberID("b"))
+        cluster.ask(.command(.invite(guest, address: "192.0.2.1:8001", secretHash: hash)), of: 0, ticket: 1, id: "invite")
+        cluster.pass(1_000)
+        cluster.now = cluster.now + .seconds(598)
+        cluster.pass(500)
+        #expect(cluster.members[0].state.invitation(of: guest) != nil)
+        #expect(cluster.pass(2_000) { cluster.members[0].state.invitations.isEmpty })
+        let index = cluster.members[0].state.appliedIndex
+        cluster.pass(2_000)
+        #expect(cluster.members[0].state.appliedIndex == index)
+    }
+
     @Test("strangers' requests are not taken up, but for what a log that lags needs to hear of them")
     func strangers() {
         let cluster = ready(3)

@@ -59,7 +59,9 @@ extension Member {
         }
         for signing in duties.signing { duties.nextDeadline = min(duties.nextDeadline, signing.giveUpAt) }
 
-        if let expiry = state.nextExpiry, duties.proposedExpiry == nil {
+        // Nobody waits for the end of an invitation, but people see it in the status.
+        let expiries = [state.nextExpiry, state.nextInvitationExpiry].compactMap { $0 }
+        if let expiry = expiries.min(), duties.proposedExpiry == nil {
             if expiry <= duties.clock.time(at: now.instant) {
                 duties.proposedExpiry = propose(.expire, at: now, consensus: &consensus)
                 if duties.proposedExpiry == nil { duties.nextDeadline = min(duties.nextDeadline, now.instant + Member.retryInterval) }

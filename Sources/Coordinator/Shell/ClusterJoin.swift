@@ -20,9 +20,12 @@ package struct ClusterJoin: Sendable {
         package enum Kind: Hashable, Sendable { case unreachable, noLeader, refused, failed }
         package let kind: Kind
         package let description: String
-        init(_ kind: Kind, _ description: String) {
+        /// The cluster itself says that the token is worth nothing to this host.
+        let isFinal: Bool
+        init(_ kind: Kind, _ description: String, isFinal: Bool = false) {
             self.kind = kind
             self.description = description
+            self.isFinal = isFinal
         }
     }
 
@@ -53,9 +56,18 @@ package struct ClusterJoin: Sendable {
                 "this directory holds a journal already: a member lives there, and nothing was changed (give another --dir, or remove it if the "
                     + "member that lived there was removed from its cluster)")
         }
+        let isNew = !DurableFile.exists(directory.path)
         let draft = try draft()
         let key = try PrivateKey(pem: Array(draft.key.utf8))
-        let bundle = try await ask(draft, key)
+        let bundle: Bundle
+        do {
+            bundle = try await ask(draft, key)
+        } catch let failure as Failure where failure.isFinal {
+            // The key is good for nothing any more. Where somebody else answered it stays: the cluster may have bound the token to it before.
+            try DurableFile.remove(draftPath)
+            if isNew { try DurableFile.removeDirectory(directory.path) }
+            throw failure
+        }
         try directory.install(bundle)
         try DurableFile.remove(draftPath)
     }
@@ -99,7 +111,8 @@ package struct ClusterJoin: Sendable {
                     default:
                         let error = answer.body["error"]?.scalarText ?? "answered \(answer.status)"
                         let detail = answer.body["detail"]?.scalarText
-                        throw Failure(answer.status == 403 ? .refused : .failed, detail.map { "\(error): \($0)" } ?? error)
+                        let isRefused = answer.status == 403
+                        throw Failure(isRefused ? .refused : .failed, detail.map { "\(error): \($0)" } ?? error, isFinal: isRefused)
                     }
                 } catch let failure as ExchangeFailure {
                     note("\(endpoint): \(failure.description)", in: &reasons)

@@ -13,6 +13,8 @@ extension DispatcherState {
     /// Sorted by id.
     package var invitations: [Invitation] { membership.invitations.values }
     package func invitation(of id: MemberID) -> Invitation? { membership.invitations[id] }
+    /// The earliest cluster time at which an invitation ends that nobody has used; nil if there is none.
+    package var nextInvitationExpiry: ClusterTime? { membership.nextExpiry }
     package func formerMember(_ id: MemberID) -> FormerMember? { membership.former[id] }
     /// Sorted by id.
     package var formerMembers: [FormerMember] { membership.former.values }

@@ -154,6 +154,9 @@ struct Membership: Hashable, Sendable {
         }
     }
 
+    /// When the first of those would be forgotten.
+    var nextExpiry: ClusterTime? { invitations.values.filter { $0.binding == nil }.map(\.expires).min() }
+
     mutating func invite(_ invitation: Invitation, at index: LogIndex) {
         invitations[invitation.id] = invitation
         changed = index
