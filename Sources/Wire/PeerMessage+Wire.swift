@@ -192,6 +192,7 @@ extension ProtoMemberReport {
             if let milliseconds = peer.lastAnswerMilliseconds { proto.lastAnswerMilliseconds = milliseconds }
             return proto
         }
+        machineVersion = report.knows?.number ?? 0
         if let calendar = report.calendar { calendarSeconds = calendar.secondsSince1970 }
         facts = ProtoMemberFacts(report.facts)
     }
@@ -213,6 +214,7 @@ extension MemberReport {
             lastLogIndex: try LogIndex(checking: proto.lastLogIndex), commitIndex: try LogIndex(checking: proto.commitIndex),
             appliedIndex: try LogIndex(checking: proto.appliedIndex), stateHash: proto.stateHash, isReady: proto.isReady,
             leaderContactMilliseconds: proto.hasLeaderContactMilliseconds ? proto.leaderContactMilliseconds : nil, peers: peers,
+            knows: proto.machineVersion == 0 ? nil : MachineVersion(proto.machineVersion),
             calendar: proto.hasCalendarSeconds ? WallClock(secondsSince1970: proto.calendarSeconds) : nil,
             facts: try MemberFacts(proto.facts))
     }

@@ -135,13 +135,15 @@ package struct MemberReport: Hashable, Sendable {
     package var leaderContactMilliseconds: UInt64?
     /// Leader only: milliseconds since each other member last answered it, in order of id; nil: not in this term.
     package var peers: [PeerContact]
+    /// The newest rules of the state machine that it can follow, or may; nil: not said.
+    package var knows: MachineVersion?
     /// What its calendar showed when it said this.
     package var calendar: WallClock?
     package var facts: MemberFacts
     package init(
         member: MemberID, version: String, role: Role, term: Term, leader: MemberID?, lastLogIndex: LogIndex, commitIndex: LogIndex,
         appliedIndex: LogIndex, stateHash: UInt64, isReady: Bool, leaderContactMilliseconds: UInt64?, peers: [PeerContact],
-        calendar: WallClock? = nil, facts: MemberFacts = MemberFacts()
+        knows: MachineVersion? = nil, calendar: WallClock? = nil, facts: MemberFacts = MemberFacts()
     ) {
         self.member = member
         self.version = version
@@ -155,6 +157,7 @@ package struct MemberReport: Hashable, Sendable {
         self.isReady = isReady
         self.leaderContactMilliseconds = leaderContactMilliseconds
         self.peers = peers
+        self.knows = knows
         self.calendar = calendar
         self.facts = facts
     }

@@ -140,6 +140,25 @@ private struct Clinic {
             ])
     }
 
+    @Test("the rules of which are held back says by whom, and says nothing once they may rise")
+    mutating func heldBack() {
+        for place in clinic.reports.indices { clinic.reports[place].knows = .third }
+        // They rise in a moment.
+        #expect(clinic.lines == [])
+        clinic.reports[2].knows = .first
+        #expect(
+            clinic.lines == [
+                "note -: the cluster follows version 1 of its rules and could follow 2: member c follows version 1 at most (an older release, "
+                    + "or hold_version in its ced.conf)"
+            ])
+        clinic.reports[1].knows = nil
+        clinic.reports.removeLast()
+        #expect(clinic.lines.last?.hasSuffix("could follow 2: member c does not answer, and every member must say that it can") == true)
+        // Where nobody could follow more, nothing is held back.
+        for place in clinic.reports.indices { clinic.reports[place].knows = .first }
+        #expect(!clinic.lines.contains { $0.contains("could follow") })
+    }
+
     @Test("a member of which still catches up says to wait")
     mutating func catchingUp() {
         clinic.reports[1].isReady = false

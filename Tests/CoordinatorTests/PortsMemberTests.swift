@@ -2,6 +2,7 @@
 
 // Members through the ports: what operators ask, and the one request of a host that joins, over real TLS.
 
+import AgentLink
 import Consensus
 import CoordinatorCore
 import CtrlExec
@@ -92,8 +93,39 @@ struct PortsMemberTests {
             try await withDirectory { directory in
                 let used = try token(open, secret: secret)
                 #expect(try await isTurnedAway(used, directory))
-                #expect(!DurableFile.exists(StateDirectory(directory.path).journal))
+                #expect(!DurableFile.exists(directory.path))
+                // A directory that was there stays, and with it whatever else is in it.
+                try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+                #expect(try await isTurnedAway(used, directory))
+                #expect(try FileManager.default.contentsOfDirectory(atPath: directory.path).isEmpty)
             }
+        }
+    }
+
+    @Test("a token whose ten minutes are over lets nobody in, and leaves nothing")
+    func expires() async throws {
+        try await OpenPorts.with { open in
+            let secret = try SystemRandom.bytes(32)
+            try await invite(open, secret: secret)
+            await open.front.pass(milliseconds: 600_000)
+            try await withDirectory { directory in
+                let late = try token(open, secret: secret)
+                #expect(try await isTurnedAway(late, directory))
+                #expect(!DurableFile.exists(directory.path))
+            }
+        }
+    }
+
+    @Test("under older rules an invitation is refused, and whoever holds the rules back is named")
+    func heldBack() async throws {
+        try await OpenPorts.with { open in
+            let body = JSONValue.record([
+                "member": .text("d"), "address": .text("127.0.0.1:7999"), "secret_hash": .text(hexadecimal(sha256([1]))),
+            ])
+            let answer = try await open.askPlainly("POST", "/v1/members", on: open.socket, body)
+            #expect(answer.status == 409)
+            #expect(answer.json["error"]?.scalarText?.contains("version 3 of the cluster's rules, which is not in force") == true)
+            #expect(answer.json["detail"]?.scalarText == "member c does not answer, and every member must say that it can")
         }
     }
 

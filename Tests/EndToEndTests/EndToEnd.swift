@@ -56,7 +56,7 @@ struct EndToEnd {
         "a check over real processes",
         arguments: [
             "leader-dies-five-times", "transfer-under-load", "rotation", "files", "bad-input", "api", "pairing-session", "readme",
-            "systemd", "cut-off", "full-disk", "snapshots", "upgrade", "haproxy", "install", "members",
+            "systemd", "cut-off", "full-disk", "snapshots", "upgrade", "haproxy", "install", "members", "versions",
         ])
     func check(name: String) throws {
         let check = try Self.run(Self.root.appending(path: "Tests/EndToEndTests/checks/\(name)"))

@@ -235,7 +235,7 @@ struct ValueGenerator {
             isReady: flip(), leaderContactMilliseconds: optional(any()),
             peers: (0..<random.below(5)).map { _ in
                 PeerContact(member: member(), match: index(), lastAnswerMilliseconds: optional(any()))
-            }, calendar: optional(wallClock()), facts: facts())
+            }, knows: optional(MachineVersion(pick([1, 2, .max]))), calendar: optional(wallClock()), facts: facts())
     }
 
     mutating func facts() -> MemberFacts {

@@ -80,6 +80,24 @@ extension ClusterView {
             let said = reachable.compactMap { member in member.report.map { "\(member.id) \($0.version)" } }
             add(.note, nil, "versions differ (\(said.joined(separator: ", "))): bring all members to the same one")
         }
+        let next = state.machineVersion.next
+        if reachable.contains(where: { $0.report?.knows.map { $0 >= next } ?? false }), let reason = whatHoldsBack(next) {
+            add(.note, nil, "the cluster follows version \(state.machineVersion) of its rules and could follow \(next): \(reason)")
+        }
+    }
+
+    /// Why the rules of this version are not in force, by member; nil: nobody is known who keeps them from it.
+    package func whatHoldsBack(_ version: MachineVersion) -> String? {
+        var reasons: [String] = []
+        for member in members {
+            guard let report = member.report else {
+                reasons.append("member \(member.id) does not answer, and every member must say that it can")
+                continue
+            }
+            guard let known = report.knows, known < version else { continue }
+            reasons.append("member \(member.id) follows version \(known) at most (an older release, or hold_version in its ced.conf)")
+        }
+        return reasons.isEmpty ? nil : reasons.joined(separator: "; ")
     }
 
     /// Members that stand at the same entry with different hashes.

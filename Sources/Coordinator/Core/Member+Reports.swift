@@ -29,7 +29,7 @@ extension Member {
             lastLogIndex: raft.lastLogIndex, commitIndex: raft.commitIndex, appliedIndex: state.appliedIndex, stateHash: state.stateHash,
             isReady: isReady(at: now.instant),
             leaderContactMilliseconds: raft.lastLeaderContact.map { now.instant.since($0).milliseconds }, peers: peers,
-            calendar: now.wallClock, facts: facts)
+            knows: settings.knows, calendar: now.wallClock, facts: facts)
     }
 
     mutating func gatherReports(deadline: Instant, _ ticket: Ticket, at now: Moment, into effects: inout [Effect]) {

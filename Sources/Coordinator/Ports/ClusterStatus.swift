@@ -16,13 +16,14 @@ extension PortFront {
     /// How long members are waited for; one that is down must not make the table slow.
     private static let reportWait: TimeSpan = .milliseconds(500)
 
-    func status(timeout: TimeSpan) async -> PortResponse {
+    func status(timeout: TimeSpan) async -> PortResponse { .ok(statusShape(await view(timeout: timeout))) }
+
+    func view(timeout: TimeSpan) async -> ClusterView {
         let reports = await member.reports(timeout: min(timeout, Self.reportWait))
         let state = await member.appliedState()
-        let view = ClusterView(
+        return ClusterView(
             state: state, reports: reports, authorities: authorities(of: state.genesis),
             now: WallClock(secondsSince1970: wallClockSeconds()))
-        return .ok(statusShape(view))
     }
 
     private func authorities(of genesis: GenesisState) -> [ClusterView.Authority] {
@@ -72,7 +73,8 @@ private func memberShape(_ member: ClusterView.MemberView) -> JSONValue {
         "last": .count(report.lastLogIndex.position), "commit": .count(report.commitIndex.position),
         "applied": .count(report.appliedIndex.position), "state_hash": .text(String(report.stateHash, radix: 16)),
         "ready": .boolean(report.isReady), "leader_contact_ms": report.leaderContactMilliseconds.map { .count($0) } ?? .null,
-        "version": .text(report.version), "clock_ahead_seconds": member.calendarAheadSeconds.map { .integer($0) } ?? .null,
+        "version": .text(report.version), "knows_version": report.knows.map { .count(UInt64($0.number)) } ?? .null,
+        "clock_ahead_seconds": member.calendarAheadSeconds.map { .integer($0) } ?? .null,
         "certificate_expiry": report.facts.certificateNotAfter.map { .text(OpenSSLTime.text(unixSeconds: $0.secondsSince1970)) } ?? .null,
         "disk_free_bytes": report.facts.disk.map { .count($0.freeBytes) } ?? .null,
         "disk_bytes": report.facts.disk.map { .count($0.totalBytes) } ?? .null, "projection": projectionShape(report.facts),

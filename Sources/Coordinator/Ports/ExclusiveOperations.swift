@@ -44,6 +44,11 @@ extension PortFront {
         }
         let performed = await member.perform(operation, request: requestID, principal: principal, timeout: timeout)
         switch performed.reply {
+        case .settled(.refused(.rulesTooOld(let needed))):
+            // The log knows the version only; who stands in its way, the members say.
+            let refusal = Refusal.rulesTooOld(needed)
+            return .failure(
+                statusCode(of: refusal), refusal.text, detail: await view(timeout: timeout).whatHoldsBack(needed), requestID: id)
         case .settled(let outcome): return answer(outcome, performed.state, id)
         case .transferred(let leader): return .ok(["leader": .text(leader.name), "request_id": .text(id)])
         case .transferFailed:

@@ -879,6 +879,12 @@ package nonisolated struct ProtoMemberReport: @unchecked Sendable {
     set {_uniqueStorage()._peers = newValue}
   }
 
+  /// The newest version of the state machine's rules that it follows, or is allowed to; 0: not said.
+  package var machineVersion: UInt32 {
+    get {_storage._machineVersion}
+    set {_uniqueStorage()._machineVersion = newValue}
+  }
+
   /// What the member's calendar showed when it said this.
   package var calendarSeconds: Int64 {
     get {_storage._calendarSeconds ?? 0}
@@ -2454,7 +2460,7 @@ nonisolated extension ProtoNumberedReport: SwiftProtobuf.Message, SwiftProtobuf.
 
 nonisolated extension ProtoMemberReport: SwiftProtobuf.Message, SwiftProtobuf._MessageImplementationBase, SwiftProtobuf._ProtoNameProviding {
   package static let protoMessageName: String = _protobuf_package + ".MemberReport"
-  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}member\0\u{1}version\0\u{1}role\0\u{1}term\0\u{1}leader\0\u{3}last_log_index\0\u{3}commit_index\0\u{3}applied_index\0\u{3}state_hash\0\u{3}is_ready\0\u{3}leader_contact_milliseconds\0\u{1}peers\0\u{4}\u{8}calendar_seconds\0\u{1}facts\0")
+  package static let _protobuf_nameMap = SwiftProtobuf._NameMap(bytecode: "\0\u{1}member\0\u{1}version\0\u{1}role\0\u{1}term\0\u{1}leader\0\u{3}last_log_index\0\u{3}commit_index\0\u{3}applied_index\0\u{3}state_hash\0\u{3}is_ready\0\u{3}leader_contact_milliseconds\0\u{1}peers\0\u{3}machine_version\0\u{4}\u{7}calendar_seconds\0\u{1}facts\0")
 
   fileprivate class _StorageClass {
     var _member: String = String()
@@ -2469,6 +2475,7 @@ nonisolated extension ProtoMemberReport: SwiftProtobuf.Message, SwiftProtobuf._M
     var _isReady: Bool = false
     var _leaderContactMilliseconds: UInt64? = nil
     var _peers: [ProtoPeerContact] = []
+    var _machineVersion: UInt32 = 0
     var _calendarSeconds: Int64? = nil
     var _facts: ProtoMemberFacts? = nil
 
@@ -2493,6 +2500,7 @@ nonisolated extension ProtoMemberReport: SwiftProtobuf.Message, SwiftProtobuf._M
       _isReady = source._isReady
       _leaderContactMilliseconds = source._leaderContactMilliseconds
       _peers = source._peers
+      _machineVersion = source._machineVersion
       _calendarSeconds = source._calendarSeconds
       _facts = source._facts
     }
@@ -2525,6 +2533,7 @@ nonisolated extension ProtoMemberReport: SwiftProtobuf.Message, SwiftProtobuf._M
         case 10: try { try decoder.decodeSingularBoolField(value: &_storage._isReady) }()
         case 11: try { try decoder.decodeSingularUInt64Field(value: &_storage._leaderContactMilliseconds) }()
         case 12: try { try decoder.decodeRepeatedMessageField(value: &_storage._peers) }()
+        case 13: try { try decoder.decodeSingularUInt32Field(value: &_storage._machineVersion) }()
         case 20: try { try decoder.decodeSingularInt64Field(value: &_storage._calendarSeconds) }()
         case 21: try { try decoder.decodeSingularMessageField(value: &_storage._facts) }()
         default: break
@@ -2575,6 +2584,9 @@ nonisolated extension ProtoMemberReport: SwiftProtobuf.Message, SwiftProtobuf._M
       if !_storage._peers.isEmpty {
         try visitor.visitRepeatedMessageField(value: _storage._peers, fieldNumber: 12)
       }
+      if _storage._machineVersion != 0 {
+        try visitor.visitSingularUInt32Field(value: _storage._machineVersion, fieldNumber: 13)
+      }
       try { if let v = _storage._calendarSeconds {
         try visitor.visitSingularInt64Field(value: v, fieldNumber: 20)
       } }()
@@ -2602,6 +2614,7 @@ nonisolated extension ProtoMemberReport: SwiftProtobuf.Message, SwiftProtobuf._M
         if _storage._isReady != rhs_storage._isReady {return false}
         if _storage._leaderContactMilliseconds != rhs_storage._leaderContactMilliseconds {return false}
         if _storage._peers != rhs_storage._peers {return false}
+        if _storage._machineVersion != rhs_storage._machineVersion {return false}
         if _storage._calendarSeconds != rhs_storage._calendarSeconds {return false}
         if _storage._facts != rhs_storage._facts {return false}
         return true
