@@ -22,8 +22,9 @@ let stamp: [CSetting] = {
 
 /// Plays and their traces, which the tests beside them read.
 let scenarios = [
-    "crash-between-reserve-and-record", "delayed-timeout-now", "deposed-leader", "disruptive-server", "figure-8", "one-way-partition",
-    "restarted-voter", "rotation-with-dying-leaders", "snapshot-install-interrupted", "two-disks-lost",
+    "crash-between-reserve-and-record", "delayed-timeout-now", "deposed-leader", "disruptive-server", "figure-8", "leader-removes-itself",
+    "one-way-partition", "restarted-voter", "rotation-with-dying-leaders", "snapshot-install-interrupted", "two-disks-lost",
+    "undone-configuration",
 ].flatMap { ["\($0).txt", "\($0).golden"] }
 /// The simulator runs one thing after the other, so that checks of exclusive access find nothing; and it loads nothing at its start.
 let simulatorSettings: [SwiftSetting] =

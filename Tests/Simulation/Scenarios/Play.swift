@@ -3,7 +3,8 @@
 // A play: a text of one command a line, and the trace that it leaves.
 //
 //     members a b c              who there is (first; three by default)
-//     snapshots 4                a snapshot after so many entries, and no log before it (second; none by default)
+//     guests d                   who may join (second; none by default)
+//     snapshots 4                a snapshot after so many entries, and no log before it (third; none by default)
 //     elect a                    only a's timers run, until it leads under a lease and the others that hear it know
 //     campaign a                 the same, until it is elected at all
 //     run 300                    so many milliseconds pass
@@ -15,7 +16,8 @@
 //     hold writes a | hold signatures | hold calls | hold fetches, and release
 //     save a                     what a fetches comes onto its disk, and nobody tells a
 //     lose answers               calls that wait reach their agents, and the answers are lost
-//     ask NAME a WHAT            under this request id: issue ANN, open-pairing, begin-rotation, transfer b
+//     ask NAME a WHAT            under this request id: issue ANN, open-pairing, begin-rotation, transfer b, invite d, admit d, remove b
+//     join d                     the host of d, which has its certificate, starts its member
 //     read NAME a CONSISTENCY
 //     pair NAME a                an agent asks to be paired and is approved
 //     kill a | power-cut a | restart a | lose-disk a
@@ -23,7 +25,7 @@
 //
 // Conditions: `leader a`, `no leader`, `term a 2`, `follower a`, `candidate a`, `log a 3` (entries), `reply NAME words …`, `no reply NAME`, `caught-up` (all
 // who run have applied the same), `snapshot a 6` (the newest on disk), `base a 6` (where the log begins), `waiting signatures`, `waiting calls`,
-// `waiting fetches`, `rotation making|prepared|none`, `identities PHASE …`,
+// `waiting fetches`, `counts a b c learner d` (what a takes for the members: voters, then learners), `rotation making|prepared|none`, `identities PHASE …`,
 // `trusted NAME` (every member presents what this agent trusts), `down a`.
 
 import Consensus
@@ -43,6 +45,7 @@ struct Play {
         if lines.last == "" { lines.removeLast() }
         var count = 3
         var stage: Stage?
+        var guests = 0
         var snapshotEntries: UInt64?
         var header: [String] = []
         for (number, line) in lines.enumerated() {
@@ -53,13 +56,18 @@ struct Play {
                 header.append("> \(line)")
                 continue
             }
+            if first == "guests" {
+                guests = words.count - 1
+                header.append("> \(line)")
+                continue
+            }
             if first == "snapshots" {
                 snapshotEntries = words.last.flatMap { UInt64($0) }
                 header.append("> \(line)")
                 continue
             }
             do {
-                let current = try stage ?? Stage(members: count, snapshotEntries: snapshotEntries)
+                let current = try stage ?? Stage(members: count, guests: guests, snapshotEntries: snapshotEntries)
                 stage = current
                 current.show(command: line)
                 var command = PlayCommand(words: words, stage: current)
@@ -127,7 +135,12 @@ struct PlayCommand {
             try stage.loseAnswers()
         case "ask":
             let (name, place) = (try word(), try member())
-            try stage.ask(name, try operation(), at: place)
+            let operation = try operation()
+            if case .command(.admit) = operation {
+                try stage.ask(name, operation, at: place, as: .joiningHost(address: "192.0.2.9"))
+            } else {
+                try stage.ask(name, operation, at: place)
+            }
         case "read":
             let (name, place) = (try word(), try member())
             guard let consistency = ReadConsistency(rawValue: try word()) else { throw StageProblem("no such consistency") }
@@ -136,6 +149,7 @@ struct PlayCommand {
         case "kill": try stage.end(try member(), losingPower: false)
         case "power-cut": try stage.end(try member(), losingPower: true)
         case "restart": try stage.begin(try member())
+        case "join": try stage.join(try member())
         case "save": try stage.saveFetched(try member())
         case "lose-disk": try stage.loseDisk(try member())
         case let other: throw StageProblem("unknown command \(other)")
@@ -190,9 +204,19 @@ struct PlayCommand {
         case "begin-rotation":
             return .command(.beginRotation(overlapMilliseconds: 1_000, isCompromised: false, replacing: nil))
         case "transfer": return .transfer(to: stage.machines[try member()].id)
+        case "invite":
+            let guest = stage.machines[try member()].id
+            return .command(.invite(guest, address: "\(guest).example:7446", secretHash: secretHash))
+        case "admit":
+            let guest = stage.machines[try member()].id
+            let request = SigningRequest(der: [0x30, 3])
+            return .command(.admit(JoinRequest(member: guest, secretHash: secretHash, publicKey: [7], signingRequest: request)))
+        case "remove": return .command(.removeMember(stage.machines[try member()].id))
         case let other: throw StageProblem("unknown operation \(other)")
         }
     }
+
+    private var secretHash: [UInt8] { [UInt8](repeating: 9, count: 32) }
 
     private func pair(_ name: String, at place: Int) throws {
         guard let agent = AgentName(name) else { throw StageProblem("no agent can have that name") }
@@ -224,6 +248,11 @@ struct PlayCommand {
         case "follower":
             let machine = stage.machines[try member()]
             return { machine.member?.raft.role == .follower }
+        case "counts":
+            let machine = stage.machines[try member()]
+            let wanted = words.joined(separator: " ")
+            words = []
+            return { machine.member?.raft.configuration.words == wanted }
         case "down":
             let machine = stage.machines[try member()]
             return { machine.member == nil }

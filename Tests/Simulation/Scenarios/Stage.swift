@@ -40,6 +40,8 @@ final class Stage {
         var holdsWrites = false
         /// Its timers are not looked at.
         var isStill = false
+        /// The members of whom its host was told when it joined.
+        var contacts: [MemberID] = []
         init(id: MemberID, disk: SimulatedDisk) {
             self.id = id
             self.disk = disk
@@ -53,6 +55,7 @@ final class Stage {
 
     let machines: [Machine]
     private let genesis: GenesisState
+    private let founders: Configuration
     private(set) var now = Stage.start
     /// What the play shows.
     private(set) var lines: [String] = []
@@ -66,7 +69,11 @@ final class Stage {
     var holdsCalls = false
     var holdsFetches = false
     private var fetches: [(machine: Int, life: UInt64, place: SnapshotPlace, source: Int)] = []
+    /// They end once everything else is done.
+    private var leaving: [Int] = []
     private let snapshotPolicy: SnapshotPolicy?
+    /// Plays in which nobody comes or goes stay under the first rules.
+    private let rules: MachineVersion
     private var jobs: [(machine: Int, life: UInt64, job: SigningJob)] = []
     private var calls: [(machine: Int, life: UInt64, call: AgentCall)] = []
     var agents: [SimulatedAgent] = []
@@ -78,19 +85,36 @@ final class Stage {
     private var hashes: [UInt64: UInt64] = [:]
     private var committed = LogIndex.zero
 
-    init(members: Int, snapshotEntries: UInt64? = nil) throws {
+    /// - Parameter guests: machines that have no member before it joins.
+    init(members: Int, guests: Int = 0, snapshotEntries: UInt64? = nil) throws {
+        rules = guests == 0 ? .first : .newest
         snapshotPolicy = snapshotEntries.map {
             SnapshotPolicy(entries: $0, bytes: 1 << 20, margin: 0, keptForOthers: RetentionLimit(entries: 0, bytes: 0))
         }
         var generator = SeededGenerator(seed: 8)
         genesis = SimulatedCluster.genesis(members: members, using: &generator)
-        machines = (0..<members).map { Machine(id: SimulatedCluster.memberID($0), disk: SimulatedDisk(seed: UInt64($0) + 1)) }
-        guard let configuration = Configuration(voters: machines.map(\.id)) else { throw StageProblem("one to five members vote") }
-        for machine in machines {
-            let born = Genesis(member: machine.id, configuration: configuration, payload: genesis.encoded())
-            try Journal.create(on: &machine.disk, genesis: born, layout: layout)
+        machines = (0..<members + guests).map { Machine(id: SimulatedCluster.memberID($0), disk: SimulatedDisk(seed: UInt64($0) + 1)) }
+        guard let configuration = Configuration(voters: machines.prefix(members).map(\.id)) else {
+            throw StageProblem("one to five members vote")
         }
-        for place in machines.indices { try begin(place) }
+        founders = configuration
+        for machine in machines.prefix(members) { try found(machine) }
+        for place in 0..<members { try begin(place) }
+    }
+
+    private func found(_ machine: Machine) throws {
+        let born = Genesis(member: machine.id, configuration: founders, payload: genesis.encoded())
+        try Journal.create(on: &machine.disk, genesis: born, layout: layout)
+    }
+
+    /// The host has its certificate, and the member on it begins.
+    func join(_ place: Int) throws {
+        let machine = machines[place]
+        let states = machines.compactMap(\.member).map(\.state).sorted { $0.appliedIndex > $1.appliedIndex }
+        guard let state = states.first, state.member(machine.id) != nil else { throw StageProblem("\(machine.id) has no certificate") }
+        machine.contacts = state.members.map(\.id).filter { $0 != machine.id }
+        try found(machine)
+        try begin(place)
     }
 
     func note(_ line: String) {
@@ -117,8 +141,8 @@ final class Stage {
         machine.journal = opened.journal
         machine.durable = .zero
         let settings = MemberSettings(
-            id: machine.id, version: "staged", timing: Stage.timing, knows: .first, session: UInt64(place + 1) << 32 | machine.lives << 8,
-            snapshots: snapshotPolicy)
+            id: machine.id, version: "staged", timing: Stage.timing, knows: rules, session: UInt64(place + 1) << 32 | machine.lives << 8,
+            snapshots: snapshotPolicy, contacts: machine.contacts)
         machine.member = Member(
             genesis: genesis, configuration: opened.genesis.configuration, recovered: opened.recovered, snapshot: restored,
             settings: settings, seed: UInt64(place) * 1_000 + machine.lives, now: moment)
@@ -183,6 +207,9 @@ final class Stage {
             } else if !holdsFetches, let (place, _, wanted, source) = fetches.first {
                 fetches.removeFirst()
                 try fetch(wanted, from: source, to: place)
+            } else if let place = leaving.first {
+                leaving.removeFirst()
+                if machines[place].member != nil { try end(place, losingPower: false) }
             } else {
                 return
             }
@@ -244,10 +271,15 @@ final class Stage {
         guard var member = machine.member else { return }
         machine.member = nil
         let before = (role: member.raft.role, term: member.raft.term, applied: member.state.appliedIndex)
+        let (counted, countedSince) = (member.raft.configuration, member.raft.configurationIndex)
         var effects: [Effect] = []
         member.handle(event, at: moment, into: &effects)
         machine.member = member
         if let problem = member.raft.invariantViolation() { throw StageProblem("CoreInvariant does not hold at \(machine.id): \(problem)") }
+        if member.raft.configuration != counted {
+            let isUndone = member.raft.configurationIndex < countedSince
+            note("\(machine.id) counts \(member.raft.configuration.words)\(isUndone ? " again" : "")")
+        }
         try noteCommits(member)
         try check(member, at: machine)
         if before.role == .leader, member.raft.role != .leader || member.raft.term != before.term {
@@ -320,7 +352,9 @@ final class Stage {
                 guard let source = machines.firstIndex(where: { $0.id == member }) else { throw StageProblem("\(member) is no member") }
                 note("\(machine.id) fetches the snapshot behind \(wanted) from \(member)")
                 fetches.append((place, machine.lives, wanted, source))
-            case .leave(let index): throw StageProblem("\(machine.id) is removed since \(index)")
+            case .leave(let index):
+                note("\(machine.id) is told that it is no member since entry \(index)")
+                leaving.append(place)
             case .stop(let reason): throw StageProblem("\(machine.id) stops: \(reason)")
             }
         }
@@ -419,6 +453,14 @@ final class Stage {
             "\(call.agent.name), told \(call.task.label): \(String(describing: answer.result).prefixLabel)\(isAnswerLost ? ", and the answer is lost" : "")"
         )
         if !isAnswerLost { try give(.agentAnswered(call: call.number, answer), to: place) }
+    }
+}
+
+extension Configuration {
+    /// `a b c`, and whoever learns.
+    var words: String {
+        let voting = voters.map(\.name).joined(separator: " ")
+        return learners.isEmpty ? voting : "\(voting) learner \(learners.map(\.name).joined(separator: " "))"
     }
 }
 
