@@ -202,8 +202,8 @@ struct SimulatedClients {
         case 82..<88: return .unpair(agent(&generator))
         case 88..<93:
             return .beginRotation(overlapMilliseconds: generator.below(6_000), isCompromised: chance(200), replacing: nil)
-        case 93: return .abortRotation
-        case 94:
+        case 93..<95: return .abortRotation
+        case 95:
             let known = state.operators
             if !known.isEmpty, chance(700) {
                 let record = known[Int(generator.below(UInt64(known.count)))]

@@ -43,6 +43,7 @@ extension World {
 
     private func heal() throws(Broken) {
         isHealing = true
+        snapshotPlan.hurry()
         healedAt = now
         var able = members.filter { !$0.isLost && !$0.isAbsent && !$0.hasLeft }
         // Half of the time everybody who is left, otherwise as few as may decide.

@@ -48,7 +48,7 @@ package final class World {
 
     package let seed: UInt64
     package let plan: FaultPlan
-    let snapshotPlan: SnapshotPlan
+    var snapshotPlan: SnapshotPlan
     var snapshotGenerator: SeededGenerator
     package internal(set) var now = TrueTime.zero
     package internal(set) var coverage = Coverage()
