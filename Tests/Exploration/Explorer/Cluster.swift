@@ -1,8 +1,9 @@
 // Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
 
 // One state of the explored cluster, and what may happen in it: any message may arrive, any write may become durable, any due timer may be
-// looked at, anybody may die or come back, half a promise may pass. Time stands still between these, and all clocks agree: what clocks that
-// disagree may do is in the lengths of lease and promise, and the simulator's to try.
+// looked at, anybody may die or come back, half a promise may pass; somebody may forget his log behind a snapshot, and one that was offered may
+// arrive. Time stands still between these, and all clocks agree: what clocks that disagree may do is in the lengths of lease and promise, and
+// the simulator's to try. A snapshot is on disk whole or not at all, and whoever fetches one gets it or dies first.
 
 import Consensus
 
@@ -15,6 +16,10 @@ package enum Step: Hashable, Sendable {
     case transfer(from: Int, to: Int)
     case crash(Int)
     case restart(Int)
+    /// It puts what it has applied into a snapshot, and forgets the log up to there.
+    case snapshot(Int)
+    /// The snapshot that it fetches is on its disk.
+    case install(Int)
     case pass
 }
 
@@ -25,13 +30,18 @@ package struct Budget: Hashable, Sendable {
     package var crashes = 0
     /// Halves of a promise.
     package var passes = 0
+    package var snapshots = 0
     package var lastTerm = Term(2)
     package var packets = 5
-    package init(proposals: Int = 0, transfers: Int = 0, crashes: Int = 0, passes: Int = 0, lastTerm: UInt64 = 2, packets: Int = 5) {
+    package init(
+        proposals: Int = 0, transfers: Int = 0, crashes: Int = 0, passes: Int = 0, snapshots: Int = 0, lastTerm: UInt64 = 2,
+        packets: Int = 5
+    ) {
         self.proposals = proposals
         self.transfers = transfers
         self.crashes = crashes
         self.passes = passes
+        self.snapshots = snapshots
         self.lastTerm = Term(lastTerm)
         self.packets = packets
     }
@@ -75,7 +85,9 @@ package struct Cluster {
         var sum: UInt64 = 0
         for packet in network { sum &+= packet.fingerprint }
         fingerprint.add(sum)
-        for count in [budget.proposals, budget.transfers, budget.crashes, budget.passes] { fingerprint.add(UInt64(count)) }
+        for count in [budget.proposals, budget.transfers, budget.crashes, budget.passes, budget.snapshots] {
+            fingerprint.add(UInt64(count))
+        }
         history.add(at: now, to: &fingerprint)
         return fingerprint.value
     }
@@ -93,6 +105,8 @@ package struct Cluster {
             if !node.pending.isEmpty { steps.append(.finishWrite(member)) }
             if raft.nextDeadline <= now { steps.append(.tick(member)) }
             if budget.crashes > 0 { steps.append(.crash(member)) }
+            if budget.snapshots > 0, node.applied > node.disk.snapshot?.index ?? .zero { steps.append(.snapshot(member)) }
+            if let fetch = node.fetch, fetch.write <= node.durableWrite { steps.append(.install(member)) }
             guard raft.role == .leader else { continue }
             if budget.proposals > 0 { steps.append(.propose(member)) }
             if budget.transfers > 0 {
@@ -132,18 +146,35 @@ package struct Cluster {
             node.raft = nil
             node.pending = []
             node.held = []
-            node.log = node.disk.entries
+            node.fetch = nil
+            node.log = node.durableLog(history.committed)
             node.takeFingerprint(at: now)
             nodes[member] = node
             history.restarts(member)
         case .restart(let member):
             let node = nodes[member].copy()
             node.durableWrite = .zero
+            if let snapshot = node.disk.snapshot { try history.stands(snapshot, at: member) }
             node.raft = LeaseRaft(
-                id: Cluster.ids[member], configuration: Cluster.configuration, recovered: node.disk, timing: Cluster.timing, seed: 1,
-                now: now)
+                id: Cluster.ids[member], configuration: Cluster.configuration, recovered: node.recover(history.committed),
+                timing: Cluster.timing, seed: 1, now: now)
+            node.applied = node.disk.snapshot?.index ?? .zero
             node.takeFingerprint(at: now)
             nodes[member] = node
+        case .snapshot(let member):
+            budget.snapshots -= 1
+            guard let base = nodes[member].raft?.base(at: nodes[member].applied) else { return }
+            try history.stands(base.place, at: member)
+            try change(member, saving: base.place) { raft, now, effects in
+                raft.snapshotWasTaken(base.place)
+                raft.forget(through: base.index, keepingForOthers: RetentionLimit(entries: 0, bytes: 0), at: now, into: &effects)
+            }
+        case .install(let member):
+            guard let fetch = nodes[member].fetch else { return }
+            let base = LogBase(place: fetch.place, configuration: Cluster.configuration)
+            try change(member, saving: fetch.place) { raft, now, effects in
+                _ = raft.snapshotIsDurable(base, at: now, into: &effects)
+            }
         case .pass:
             budget.passes -= 1
             now = now + Cluster.halfPromise
@@ -159,10 +190,15 @@ package struct Cluster {
     // MARK: A step of a member
 
     private mutating func change(
-        _ member: Int, hearing packet: Packet? = nil, _ body: (inout LeaseRaft, Instant, inout [ConsensusEffect]) -> Void
+        _ member: Int, hearing packet: Packet? = nil, saving snapshot: SnapshotPlace? = nil,
+        _ body: (inout LeaseRaft, Instant, inout [ConsensusEffect]) -> Void
     ) throws(Broken) {
         let node = nodes[member].copy()
         guard var raft = node.raft else { return }
+        if let snapshot {
+            if node.disk.snapshot.map({ $0 < snapshot }) ?? true { node.disk.snapshot = snapshot }
+            if node.fetch?.place == snapshot { node.fetch = nil }
+        }
         node.raft = nil
         let before = (role: raft.role, term: raft.term, commit: raft.commitIndex)
         var effects: [ConsensusEffect] = []
@@ -179,7 +215,7 @@ package struct Cluster {
         }
         if raft.commitIndex > before.commit {
             try history.commits(
-                member, raft.committedEntries(after: .zero, through: raft.commitIndex), disks: nodes.map(\.disk.entries),
+                member, raft.committedEntries(after: raft.logBase.index, through: raft.commitIndex), disks: disks,
                 quorum: Cluster.configuration.quorum)
         }
         for (other, otherNode) in nodes.enumerated() where other != member { try Pairwise.logsMatch(node.log, otherNode.log) }
@@ -189,13 +225,13 @@ package struct Cluster {
     private mutating func finishWrite(_ member: Int) throws(Broken) {
         let node = nodes[member].copy()
         let (write, id) = node.pending.removeFirst()
-        node.disk.apply(write)
+        node.disk.apply(write, history.committed)
         node.durableWrite = id
         nodes[member] = node
         let ready = node.held.filter { $0.write <= id }
         node.held.removeAll { $0.write <= id }
         for (packet, _) in ready { try post(packet) }
-        try history.stays(disks: nodes.map(\.disk.entries), quorum: Cluster.configuration.quorum)
+        try history.stays(disks: disks, quorum: Cluster.configuration.quorum)
         try change(member) { raft, now, effects in raft.wrote(id, at: now, into: &effects) }
     }
 
@@ -214,7 +250,11 @@ package struct Cluster {
     private mutating func carryOut(_ effect: ConsensusEffect, of member: Int, _ node: Node, answering packet: Packet?) throws(Broken) {
         switch effect {
         case .write(let write, let id):
-            node.log.apply(write)
+            if let base = write.base {
+                try history.stands(base.place, at: member)
+                node.applied = base.index
+            }
+            node.log.apply(write, history.committed)
             node.pending.append((write, id))
         case .send(let message, let to, let gate):
             guard let target = Cluster.ids.firstIndex(of: to) else { return }
@@ -225,7 +265,11 @@ package struct Cluster {
             } else {
                 try post(sent)
             }
-        case .roleChanged, .leadershipEstablished, .commit, .readReady, .transferFailed, .fetchSnapshot: break
+        case .commit(let index): node.applied = index
+        case .fetchSnapshot(let place, _, let gate):
+            try history.stands(place, at: member)
+            if case .durable(let write) = gate { node.fetch = (place, write) } else { node.fetch = (place, node.durableWrite) }
+        case .roleChanged, .leadershipEstablished, .readReady, .transferFailed: break
         }
     }
 
@@ -248,6 +292,9 @@ package struct Cluster {
         network.removeAll { packet.replaces($0) }
         network.append(packet)
     }
+
+    /// The logs that the members would start with, whole.
+    private var disks: [[Entry]] { nodes.map { $0.durableLog(history.committed) } }
 
     private func checkLeases() throws(Broken) {
         var holder: Int?
@@ -275,6 +322,8 @@ package struct Cluster {
         case .transfer(let member, let target): "\(member) is to hand leadership to \(target)"
         case .crash(let member): "\(member) dies"
         case .restart(let member): "\(member) starts again"
+        case .snapshot(let member): "\(member) has a snapshot behind \(nodes[member].applied), and forgets its log up to there"
+        case .install(let member): "\(member) has the snapshot behind \(nodes[member].fetch.map { "\($0.place)" } ?? "nothing") on disk"
         case .pass: "half a promise passes"
         }
     }
@@ -283,7 +332,9 @@ package struct Cluster {
     package var summary: String {
         nodes.map { node in
             guard let raft = node.raft else { return "down (\(node.disk.ballot.term)/\(node.disk.entries.count))" }
-            return "\(raft.role) t\(raft.term) log \(node.log.map { "\($0.term)" }.joined(separator: ",")) commit \(raft.commitIndex)"
+            let base = raft.logBase.index > .zero ? " base \(raft.logBase.index)" : ""
+            return
+                "\(raft.role) t\(raft.term) log \(node.log.map { "\($0.term)" }.joined(separator: ",")) commit \(raft.commitIndex)\(base)"
         }.joined(separator: " | ")
     }
 }

@@ -117,7 +117,7 @@ struct History: Sendable {
         }
     }
 
-    /// It takes these entries, from index 1 on, for committed; `logs` are those on the members' disks.
+    /// It takes these entries, all that it has not forgotten, for committed; `logs` are those on the members' disks.
     mutating func commits(_ member: Int, _ entries: ArraySlice<Entry>, disks: [[Entry]], quorum: Int) throws(Broken) {
         for entry in entries {
             let place = Int(entry.index.position) - 1
@@ -131,6 +131,13 @@ struct History: Sendable {
             committed.append(entry)
         }
         try stays(disks: disks, quorum: quorum)
+    }
+
+    /// A snapshot stands on a member's disk, or is offered: behind what was committed, and nothing else.
+    func stands(_ snapshot: SnapshotPlace, at member: Int) throws(Broken) {
+        guard committed.holds(snapshot) else {
+            throw Broken("SnapshotSafety", "member \(member) has to do with a snapshot behind \(snapshot), and no such entry is committed")
+        }
     }
 
     // MARK: What must hold of every state

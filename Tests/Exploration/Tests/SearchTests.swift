@@ -21,6 +21,34 @@ struct SearchTests {
         }
     }
 
+    @Test("who lacks what its leader has forgotten fetches the snapshot, dies, and begins behind it", arguments: [5, 6])
+    func installs(root: Int) throws {
+        let roots = try Root.all()
+        #expect(roots.count == 7)
+        var cluster = roots[root].cluster
+        // In the first of these beginnings member 0 leads and 2 lacks all; in the second member 1 leads, and 0 has another entry there.
+        let (leader, other) = root == 5 ? (0, 2) : (1, 0)
+        func take(_ wanted: String) throws {
+            let step = try #require(
+                cluster.steps().first { cluster.words(for: $0).contains(wanted) }, "no step is '\(wanted)': \(cluster.summary)")
+            try cluster.take(step)
+        }
+        func writeAll() throws {
+            while cluster.steps().contains(.finishWrite(other)) { try cluster.take(.finishWrite(other)) }
+        }
+        try cluster.take(.pass)
+        try cluster.take(.tick(leader))
+        try take("\(leader) → \(other): t\(root == 5 ? 1 : 2) offer")
+        #expect(!cluster.steps().contains(.install(other)))
+        try writeAll()
+        try cluster.take(.install(other))
+        // What its journal has of the log is void, whether or not it says so already.
+        try cluster.take(.crash(other))
+        try cluster.take(.restart(other))
+        #expect(cluster.summary.components("log \(root == 5 ? "1,1" : "1,2") commit 2") == 3)
+        #expect(cluster.summary.components("base 2") == 2)
+    }
+
     @Test("a search is the same each time")
     func repeats() throws {
         for root in try Root.all() {
@@ -57,5 +85,18 @@ struct SearchTests {
         #expect(fingerprint(5, at: 10) == fingerprint(9, at: 10))
         #expect(fingerprint(15, at: 10) == fingerprint(25, at: 20))
         #expect(fingerprint(15, at: 10) != fingerprint(16, at: 10))
+    }
+}
+
+extension String {
+    /// How often it is in there.
+    fileprivate func components(_ part: String) -> Int {
+        var count = 0
+        var rest = self[...]
+        while let range = rest.firstRange(of: part) {
+            count += 1
+            rest = rest[range.upperBound...]
+        }
+        return count
     }
 }
