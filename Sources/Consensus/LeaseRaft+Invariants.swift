@@ -6,6 +6,7 @@
 extension LeaseRaft {
     /// How many entries at the log's end one check looks at, so that a check after every step stays cheap.
     private static let checkedTail = 4
+    private static let otherPeers = "a leader's peers are not the members"
 
     /// The first thing that is wrong with this member, in words; nil if all is well.
     package func invariantViolation() -> String? {
@@ -97,13 +98,13 @@ extension LeaseRaft {
         if !leading.isVoter, commitIndex >= configurationIndex { return "a member leads that is committed to be removed" }
         var others = 0
         for member in configuration.members where member != id {
-            guard others < leading.peers.count, leading.peers[others].member == member else { return "a leader's peers are not the members" }
+            guard others < leading.peers.count, leading.peers[others].member == member else { return LeaseRaft.otherPeers }
             guard leading.peers[others].isVoter == configuration.isVoter(member) else {
                 return "the leader does not know whether \(member) votes"
             }
             others += 1
         }
-        if others != leading.peers.count { return "a leader's peers are not the members" }
+        if others != leading.peers.count { return LeaseRaft.otherPeers }
         if writes.durableBallot != Ballot(term: term, vote: id) { return "a leader's ballot is not durable" }
         // Where that is forgotten, the log begins behind a later entry of the same term.
         if log.term(at: max(leading.firstIndex, log.base.index)) != term { return "a leader has no entry of its term" }
