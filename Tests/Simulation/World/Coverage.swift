@@ -10,7 +10,7 @@ package enum Happening: Int, CaseIterable, Sendable {
     case messagesStuck, linksOverflowed, lostMessages, duplicatedMessages, reorderedMessages, slowMessages, staleMessages
     case clocksBeyondTheBound, driftedClocks, rateChanges, wrongCalendars, leadersOffTheCalendar
     case pausesOfMembers, pausesBeforeSteps, pausesBeforeEffects
-    case faultsMade, membersLeftInTrouble, crashLoops, leadersWritingAlone, drains, transfersAsked, transfersDone
+    case faultsMade, membersLeftInTrouble, crashLoops, leadersWritingAlone, drains, transfersAsked, transfersDone, handoversLate
     case requestsAsked, requestsSettled, requestsForwarded, requestsRetried, requestsRepeatedAfterAnswer, requestsGivenUp, callersGone,
         leadersWorkForged
     case identifiersReused, duplicatesInTheLog

@@ -199,7 +199,12 @@ extension World {
         let bytes = message.encoded()
         trace.mix(bytes)
         try checks.noSecretInTheClear.leaves(machine.id, bytes, as: "a message to \(target)")
-        let arrivals = network.arrivals(from: machine.place, to: place, at: now, coverage: &coverage)
+        var arrivals = network.arrivals(from: machine.place, to: place, at: now, coverage: &coverage)
+        // What hands leadership over is late now and then, by more than its sender waits: then that goes on, and takes its lease up again.
+        if case .consensus(let message, _) = message, case .timeoutNow = message.body, !machine.isSound, shellGenerator.below(4) == 0 {
+            coverage.note(.handoversLate)
+            arrivals = arrivals.map { $0 + .milliseconds(150 + shellGenerator.below(300)) }
+        }
         if case .forward(let request) = message { forge(request, from: machine, to: place) }
         trace.say(now, "\(process.life) → \(target)\(arrivals.isEmpty ? " (lost)" : ""): \(words(for: message))")
         picture?.says(machine.place, to: place, at: now, arrives: arrivals, words(for: message))
