@@ -85,7 +85,9 @@ extension World {
         let answer: AgentTaskAnswer
         if let agent = agents.place(of: call.agent.key) {
             if !isHealing, now >= agents[agent].offUntil, agentGenerator.below(100) < 8 {
-                agents[agent].offUntil = now + .milliseconds(200) + agentGenerator.span(upTo: .seconds(6))
+                // Some for longer than an overlap.
+                let longest = TimeSpan.seconds(agentGenerator.below(5) == 0 ? 30 : 6)
+                agents[agent].offUntil = now + .milliseconds(200) + agentGenerator.span(upTo: longest)
             }
             if now < agents[agent].offUntil, !isHealing {
                 coverage.note(.agentsOff)
