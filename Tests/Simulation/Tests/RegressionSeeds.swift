@@ -9,5 +9,6 @@ enum RegressionSeeds {
         10,  // a lease read at a leader whose own disk is behind the quorum's
         22,  // an answer to a forwarded request of an earlier process, under the same number
         100_720,  // a signature begun in the step that handed leadership over
+        1_000_375,  // a client that asked six removed machines for so long that the one member had no time to answer
     ]
 }

@@ -38,7 +38,7 @@ extension World {
         if clients.operations[place].attempts > 1, clients.operations[place].isRepeatable { coverage.note(.requestsRetried) }
         let client = clients.operations[place].client
         // Through another member than the last time, mostly.
-        let places = presentPlaces
+        let places = askedPlaces
         var member = places[Int(clients.below(UInt64(places.count)))]
         if let favourite = clients.clients[client].favourite, clients.operations[place].attempts == 1, places.contains(favourite),
             clients.chance(700)

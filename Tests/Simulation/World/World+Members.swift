@@ -23,6 +23,13 @@ extension World {
         hasGuests ? members.indices.filter { !members[$0].isAbsent && !members[$0].hasLeft } : Array(members.indices)
     }
 
+    /// Those whom clients ask. Once all is well, nobody goes on asking a machine that was removed: of seven that run one may be a member.
+    var askedPlaces: [Int] {
+        guard hasGuests, isHealing else { return presentPlaces }
+        let places = presentPlaces.filter { history.state.formerMember(members[$0].id) == nil }
+        return places.isEmpty ? presentPlaces : places
+    }
+
     /// Those that count, as far as anything is committed.
     var votersNow: [MemberID] { history.state.voters }
     var quorumNow: Int { votersNow.count / 2 + 1 }
