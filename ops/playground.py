@@ -160,5 +160,6 @@ class Cluster:
         deadline = time.monotonic() + seconds
         while not condition():
             if time.monotonic() > deadline:
-                raise Failure(otherwise)
+                # Words that look at how things stand are made when it is known that they are needed.
+                raise Failure(otherwise() if callable(otherwise) else otherwise)
             time.sleep(0.02)

@@ -89,12 +89,17 @@ extension ClusterView {
     /// Why the rules of this version are not in force, by member; nil: nobody is known who keeps them from it.
     package func whatHoldsBack(_ version: MachineVersion) -> String? {
         var reasons: [String] = []
-        for member in members {
+        // Those that take part; whoever leaves or has not come yet is not asked.
+        for member in members where state.voters.contains(member.id) || state.learners.contains(member.id) {
             guard let report = member.report else {
                 reasons.append("member \(member.id) does not answer, and every member must say that it can")
                 continue
             }
-            guard let known = report.knows, known < version else { continue }
+            guard let known = report.knows else {
+                reasons.append("member \(member.id) does not say what it can follow, as older releases do not")
+                continue
+            }
+            guard known < version else { continue }
             reasons.append("member \(member.id) follows version \(known) at most (an older release, or hold_version in its ced.conf)")
         }
         return reasons.isEmpty ? nil : reasons.joined(separator: "; ")

@@ -64,8 +64,13 @@ package struct ClusterJoin: Sendable {
             bundle = try await ask(draft, key)
         } catch let failure as Failure where failure.isFinal {
             // The key is good for nothing any more. Where somebody else answered it stays: the cluster may have bound the token to it before.
-            try DurableFile.remove(draftPath)
-            if isNew { try DurableFile.removeDirectory(directory.path) }
+            // What the cluster said matters more than a file that could not be taken away.
+            do throws(FileProblem) {
+                try DurableFile.remove(draftPath)
+                if isNew { try DurableFile.removeDirectory(directory.path) }
+            } catch {
+                throw Failure(failure.kind, "\(failure.description) (and \(error.description))", isFinal: true)
+            }
             throw failure
         }
         try directory.install(bundle)

@@ -59,6 +59,7 @@ class Member:
                  *(word for option in ("operations", "pairing", "api", "peer")
                    for word in (f"--{option}", f"127.0.0.1:{getattr(self, option)}")), "--socket", self.socket],
                 stdin=subprocess.DEVNULL, stdout=file, stderr=file, env={**os.environ, **self.environment})
+        self.fleet.processes.append(self.process)
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
@@ -85,6 +86,8 @@ class Fleet:
         os.makedirs(self.directory)
         self.settings = settings
         self.members = {}
+        # Every process that was ever started, whoever has forgotten it since.
+        self.processes = []
         self.identity = os.path.join(self.directory, "operator")
 
     def run(self, *arguments, through=None, json_=True):
@@ -101,7 +104,7 @@ class Fleet:
         return done.returncode, done.stdout, done.stderr
 
     def status(self):
-        return self.run("cluster", "status")[1]
+        return self.run("cluster", "status")[1] or {}
 
     def standing(self):
         return {row["member"]: row["standing"] for row in self.status().get("members", [])}
@@ -134,7 +137,7 @@ class Fleet:
         if code != 0:
             raise Failure(f"{name} did not join: {code} {error}")
         member.start()
-        Cluster.wait(lambda: self.standing().get(name) == "voter", 30, f"{name} does not vote: {self.standing()}")
+        Cluster.wait(lambda: self.standing().get(name) == "voter", 30, lambda: f"{name} does not vote: {self.standing()}")
         self.members[name] = member
         say(f"      {name} joined and votes; {self.survival()}")
         return token
@@ -158,9 +161,12 @@ class Fleet:
         return next((line for line in text.splitlines() if "needed" in line), f"status {code}")
 
     def end(self):
-        for member in self.members.values():
-            if member.process.poll() is None:
-                member.process.send_signal(signal.SIGTERM)
-        for member in self.members.values():
-            if member.ended(20) is None:
-                member.process.kill()
+        running = [process for process in self.processes if process.poll() is None]
+        for process in running:
+            process.send_signal(signal.SIGTERM)
+        for process in running:
+            try:
+                process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
