@@ -48,6 +48,7 @@ final class Node {
         fingerprint.add(disk.snapshot?.term.number ?? 0)
         for (write, _) in pending {
             fingerprint.add(write.base?.index.position ?? 0)
+            fingerprint.add(write.base?.place.term.number ?? 0)
             fingerprint.add(write.forgetThrough?.position ?? 0)
             fingerprint.add(write.ballot ?? .initial)
             fingerprint.add(write.longestPromise?.nanoseconds ?? 0)
@@ -58,7 +59,14 @@ final class Node {
             fingerprint.add(packet.fingerprint)
             fingerprint.add(write.number - durableWrite.number)
         }
-        if let fetch { fingerprint.add(max(fetch.write, durableWrite).number - durableWrite.number + 1) } else { fingerprint.add(0) }
+        if let fetch {
+            fingerprint.add(max(fetch.write, durableWrite).number - durableWrite.number + 1)
+            fingerprint.add(fetch.place.index.position)
+            fingerprint.add(fetch.place.term.number)
+        } else {
+            fingerprint.add(0)
+        }
+        fingerprint.add(applied.position)
         if let raft { raft.addFingerprint(at: now, to: &fingerprint) } else { fingerprint.add(0) }
         self.fingerprint = fingerprint.value
     }

@@ -10,5 +10,6 @@ enum RegressionSeeds {
         22,  // an answer to a forwarded request of an earlier process, under the same number
         100_720,  // a signature begun in the step that handed leadership over
         1_000_375,  // a client that asked six removed machines for so long that the one member had no time to answer
+        1_003_426,  // a signature dated in the step in which a calendar was heard of for the first time after a silence
     ]
 }

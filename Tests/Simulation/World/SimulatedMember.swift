@@ -135,6 +135,8 @@ final class SimulatedProcess {
     var lastCommit = LogIndex.zero
     var lastApplied = LogIndex.zero
     var servedTerm = Term.zero
+    /// Since when each other member answers it without a pause, and when it did last.
+    var answers = PerMember<(since: Instant, last: Instant)>()
     var steps: UInt64 = 0
 
     init(life: Life, member: Member, journal: Journal<SimulatedDisk>, snapshots: SnapshotStore<SimulatedDisk>) {

@@ -220,6 +220,9 @@ extension World {
             checks.promiseKept.promises(machine.id, to: sender, heartbeat.promise, at: readAt)
         }
         if message.answersHeartbeat, term == message.term {
+            let before = process.answers[sender]
+            let isPaused = before.map { moment.instant.since($0.last) > .seconds(1) } ?? true
+            process.answers[sender] = (isPaused ? moment.instant : before?.since ?? moment.instant, moment.instant)
             checks.leadersKnowTheirQuorum.answered(process.life, term: message.term, by: sender, at: moment.instant)
             if hasGuests { checks.changesKeepAQuorum.answered(process.life, by: sender, at: moment.instant) }
         }
@@ -451,15 +454,16 @@ extension World {
         }
     }
 
-    /// A certificate is about to be dated. Whoever hung a while ago may have heard old answers last.
+    /// A certificate is about to be dated. Whoever hung a while ago may have heard old answers last; and the first answer after a silence says
+    /// nothing of a calendar, since nobody knows how long it was under way.
     func observeDating(_ machine: SimulatedMember, _ process: SimulatedProcess) throws(Broken) {
         guard trustsClocks, now.since(machine.pausedUntil) > .seconds(6) else { return }
         let reading = machine.clock.instant(at: now)
         let others = members.filter { other in
             guard other.id != machine.id, process.member.raft.configuration.isVoter(other.id),
-                let answer = process.member.raft.progress(of: other.id)?.lastAnswer
+                let answers = process.answers[other.id]
             else { return false }
-            return reading.since(answer) < .seconds(1)
+            return reading.since(answers.last) < .seconds(1) && reading.since(answers.since) > .milliseconds(500)
         }
         try checks.soundCalendar.dates(
             process.life, own: machine.clock.wallOffset, others: others.map(\.clock.wallOffset), at: now)
