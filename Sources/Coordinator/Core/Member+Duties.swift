@@ -37,7 +37,7 @@ extension Member {
         duties.nextDeadline = Member.never
 
         // Without a calendar nothing can be dated; whoever this member hands over to goes on.
-        let maySign = state.obligations.isEmpty || mayDate(at: now)
+        let maySign = state.obligations.isEmpty || (!duties.isCalendarOff && mayDate(at: now))
         if !maySign { duties.nextDeadline = now.instant + .milliseconds(50) }
         for obligation in state.obligations {
             guard !duties.proposedSteps.contains(where: { $0.obligation == obligation.id }) else { continue }

@@ -457,6 +457,15 @@ struct InvariantTests {
         invariant.changed(at: late)
         try invariant.dates(Life(a, 1), own: 1_000, others: [0, -2], at: late + .seconds(5))
         #expect(throws: Broken.self) { try invariant.dates(Life(a, 1), own: 1_000, others: [0, -2], at: late + .seconds(9)) }
+
+        // What it says of itself holds at once, in that life and term.
+        try invariant.wantsSigned(Life(a, 1), in: Term(3))
+        invariant.says(Life(a, 1), in: Term(3), isOff: true)
+        #expect(throws: Broken.self) { try invariant.wantsSigned(Life(a, 1), in: Term(3)) }
+        try invariant.wantsSigned(Life(a, 1), in: Term(4))
+        try invariant.wantsSigned(Life(b, 1), in: Term(3))
+        invariant.says(Life(a, 1), in: Term(3), isOff: false)
+        try invariant.wantsSigned(Life(a, 1), in: Term(3))
     }
 
     @Test("a revoked certificate that gets something done")

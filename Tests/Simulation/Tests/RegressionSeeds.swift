@@ -11,5 +11,6 @@ enum RegressionSeeds {
         100_720,  // a signature begun in the step that handed leadership over
         1_000_375,  // a client that asked six removed machines for so long that the one member had no time to answer
         1_003_426,  // a signature dated in the step in which a calendar was heard of for the first time after a silence
+        1_006_093,  // a machine that lived on when its power failed while somebody fetched its snapshot
     ]
 }

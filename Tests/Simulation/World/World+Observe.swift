@@ -262,6 +262,10 @@ extension World {
                     }
                 }
                 try observeWrite(write, id, machine, process)
+            case .log(let record) where record.action == "clock-off" || record.action == "clock-agrees":
+                checks.soundCalendar.says(process.life, in: process.member.raft.term, isOff: record.action == "clock-off")
+            case .sign:
+                try checks.soundCalendar.wantsSigned(process.life, in: process.member.raft.term)
             case .send(.forward(let request), _):
                 var heard: ForwardedRequest?
                 if case .peer(.forward(let request), _) = event { heard = request }

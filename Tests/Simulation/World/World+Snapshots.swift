@@ -201,7 +201,11 @@ extension World {
             } catch { return .failure(error) }
         }
         let answer: (size: UInt64, part: [UInt8])?
-        do throws(DiskFailure) { answer = try found.get() } catch { return try fetchFailed(fetch, machine, process, "\(error)") }
+        do throws(DiskFailure) { answer = try found.get() } catch {
+            // Reading is what it died of.
+            if other.journal.disk.faults.operationsUntilPowerFails == 0 { try die(source, losingPower: true) }
+            return try fetchFailed(fetch, machine, process, "\(error)")
+        }
         guard let (size, part) = answer else {
             trace.say(now, "\(process.life) asks \(source.id) for the snapshot behind \(fetch.place), and it is gone")
             coverage.note(.snapshotsGone)
