@@ -16,8 +16,9 @@ struct Call: Hashable, Sendable {
     }
 
     enum Stage: Hashable, Sendable {
-        /// No leader known, or the last attempt came to nothing; tried again at this instant, or when a leader appears.
-        case waiting(retryAt: Instant)
+        /// Tried at this instant, or before if this member may serve; nil: no leader is known, or this member is elected and may not serve yet,
+        /// and it is tried in the step in which that changes.
+        case waiting(retryAt: Instant?)
         /// On its way to the leader under this number; sent again if no answer has come by the instant.
         case forwarded(number: UInt64, to: MemberID, resendAt: Instant)
         /// Proposed by this member; the entry's place tells whether it was committed or lost.
@@ -43,7 +44,7 @@ struct Call: Hashable, Sendable {
     /// When something must be done for it even if nothing happens.
     var nextDeadline: Instant {
         switch stage {
-        case .waiting(let retryAt): min(retryAt, deadline)
+        case .waiting(let retryAt): min(retryAt ?? deadline, deadline)
         case .forwarded(_, _, let resendAt): min(resendAt, deadline)
         case .proposed, .underway, .settled, .transferring: deadline
         case .answered: Member.never

@@ -87,21 +87,22 @@ extension Member {
         switch call.stage {
         case .waiting(let retryAt):
             if now.instant >= call.deadline { return expire(callAt: position, into: &effects) }
+            let isDue = retryAt.map { now.instant >= $0 } ?? true
             if isEstablished {
                 lead(callAt: position, at: now, consensus: &consensus, into: &effects)
             } else if raft.role == .leader {
-                // Elected, and not able to serve yet. The call is taken up when that changes; a tick in the past must not be asked for.
-                if now.instant >= retryAt { calls[position].stage = .waiting(retryAt: now.instant + Member.retryInterval) }
+                // Elected, and not able to serve yet: a tick in the past must not be asked for.
+                calls[position].stage = .waiting(retryAt: nil)
             } else if call.isCarried {
                 answer(callAt: position, with: .notLeader(raft.leader, term: raft.term), into: &effects)
             } else if let known = knownOutcome(of: call) {
                 answer(callAt: position, with: known, into: &effects)
             } else if let leader = raft.leader, let needed = rulesUnknown(to: leader, for: call) {
                 answer(callAt: position, with: .settled(.refused(.rulesTooOld(needed)), through: state.appliedIndex), into: &effects)
-            } else if let leader = raft.leader, now.instant >= retryAt {
-                forward(callAt: position, to: leader, at: now, into: &effects)
-            } else if now.instant >= retryAt {
-                calls[position].stage = .waiting(retryAt: now.instant + Member.retryInterval)
+            } else if let leader = raft.leader {
+                if isDue { forward(callAt: position, to: leader, at: now, into: &effects) }
+            } else {
+                calls[position].stage = .waiting(retryAt: nil)
             }
         case .forwarded(_, let leader, let resendAt):
             if now.instant >= call.deadline { return expire(callAt: position, into: &effects) }
@@ -284,6 +285,16 @@ extension Member {
             answer(callAt: position, with: .transferFailed, into: &effects)
         }
         sweepCalls()
+    }
+
+    /// What must hold between two events; nil: it does. Whatever waits for a leader has no timer of its own.
+    package func waitingViolation() -> String? {
+        if raft.leader != nil, reads.contains(where: { $0.stage == .waiting(retryAt: nil) }) {
+            return "a read waits for a leader that is known"
+        }
+        let isServed = isEstablished || (raft.role != .leader && raft.leader != nil)
+        if isServed, calls.contains(where: { $0.stage == .waiting(retryAt: nil) }) { return "a call waits for a leader that is known" }
+        return nil
     }
 
     // MARK: Answers

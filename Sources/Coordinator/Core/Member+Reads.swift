@@ -10,7 +10,8 @@ import Wire
 
 struct PendingRead: Hashable, Sendable {
     enum Stage: Hashable, Sendable {
-        case waiting(retryAt: Instant)
+        /// Asked at this instant; nil: no leader is known, and it is asked in the step in which one appears.
+        case waiting(retryAt: Instant?)
         case asked(ReadToken)
         case confirmed(LogIndex)
     }
@@ -20,7 +21,7 @@ struct PendingRead: Hashable, Sendable {
     var stage: Stage
 
     var nextDeadline: Instant {
-        if case .waiting(let retryAt) = stage { return min(retryAt, deadline) }
+        if case .waiting(let retryAt) = stage { return min(retryAt ?? deadline, deadline) }
         return deadline
     }
 }
@@ -61,13 +62,22 @@ extension Member {
         for position in reads.indices where reads[position].stage == .asked(token) {
             if let index {
                 reads[position].stage = .confirmed(index)
+                hasConfirmedReads = true
             } else {
                 reads[position].stage = .waiting(retryAt: now.instant + Member.retryInterval)
             }
         }
     }
 
+    /// Another leads now, or none: what the one before turned away is asked again as soon as there is one.
+    mutating func releaseReads() {
+        for position in reads.indices {
+            if case .waiting = reads[position].stage { reads[position].stage = .waiting(retryAt: nil) }
+        }
+    }
+
     mutating func advanceReads(at now: Moment, consensus: inout [ConsensusEffect], into effects: inout [Effect]) {
+        hasConfirmedReads = false
         if !hasCaughtUp, !reads.contains(where: { $0.ticket == nil }) {
             let farAway = Instant(nanosecondsSinceBoot: .max)
             reads.append(PendingRead(ticket: nil, deadline: farAway, stage: .waiting(retryAt: now.instant)))
@@ -85,11 +95,12 @@ extension Member {
                 }
                 reads[position].stage = .confirmed(.zero)
                 isAnswered = true
-            case .waiting(let retryAt) where now.instant >= retryAt && now.instant < reads[position].deadline:
+            case .waiting(let retryAt) where now.instant < reads[position].deadline:
                 guard raft.leader != nil else {
-                    reads[position].stage = .waiting(retryAt: now.instant + Member.retryInterval)
+                    reads[position].stage = .waiting(retryAt: nil)
                     continue
                 }
+                if let retryAt, now.instant < retryAt { continue }
                 let token = ReadToken(takeNumber())
                 reads[position].stage = .asked(token)
                 raft.requestRead(token, at: now.instant, into: &consensus)

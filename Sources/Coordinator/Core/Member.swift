@@ -16,7 +16,7 @@ import Wire
 package struct Member: Sendable {
     /// More callers than this are told to come back.
     package static let callLimit = 4096
-    /// A request that found no leader is tried again after so long, if no leader shows up before.
+    /// What a leader turned away, or could not take now, is tried again after so long.
     static let retryInterval = TimeSpan.milliseconds(25)
     /// A forwarded request without an answer is sent again, under the same request id.
     static let resendInterval = TimeSpan.milliseconds(400)
@@ -32,6 +32,8 @@ package struct Member: Sendable {
     /// How things stood when the calls were last moved along.
     var callsStanding: Standing?
     var reads: [PendingRead] = []
+    /// A leader has confirmed one since they were last moved along.
+    var hasConfirmedReads = false
     var gatherings: [Gathering] = []
     /// Numbers everything that this member names towards others: forwarded requests, reads, gatherings. Begins somewhere else in every
     /// process, so that an answer which was on its way when the last one died is nobody's.
@@ -146,6 +148,11 @@ package struct Member: Sendable {
         settle(&consensus, at: now, into: &effects)
         tend(at: now, consensus: &consensus, into: &effects)
         settle(&consensus, at: now, into: &effects)
+        while hasConfirmedReads {
+            // Whoever is a quorum by itself confirms a read as soon as it is asked for.
+            advanceReads(at: now, consensus: &consensus, into: &effects)
+            settle(&consensus, at: now, into: &effects)
+        }
         if mayMoveCalls(at: now) {
             // What the last entries let move.
             advanceCalls(at: now, consensus: &consensus, into: &effects)
@@ -154,7 +161,14 @@ package struct Member: Sendable {
         tendSnapshots(into: &effects)
     }
 
-    private func mayMoveCalls(at now: Moment) -> Bool { now.instant >= callsDue || standing != callsStanding }
+    private mutating func mayMoveCalls(at now: Moment) -> Bool {
+        if calls.isEmpty {
+            // Those that it was due for are gone; `nextDeadline` looks at it.
+            callsDue = Member.never
+            return false
+        }
+        return now.instant >= callsDue || standing != callsStanding
+    }
 
     /// When `.tick` is due next.
     package var nextDeadline: Instant {
@@ -310,6 +324,7 @@ package struct Member: Sendable {
             effects.append(Effect(.log(LogRecord(.info, "leader-known", [("LEADER", leader.name), ("TERM", "\(term)")]))))
         }
         if role != .leader { releaseProposals(at: now, into: &effects) }
+        releaseReads()
         if let leader { transferEnded(with: leader, into: &effects) }
         advanceCalls(at: now, consensus: &consensus, into: &effects)
     }
