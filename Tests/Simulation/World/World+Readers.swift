@@ -1,7 +1,8 @@
 // Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
 
 // Those who were just told something by one member, and look at once whether another that takes itself for the leader knows of it, too. Only
-// where that is in doubt: at a leader that was elected a moment ago, or that has lost its lease and does not know it, or is one of two.
+// where that is in doubt: at a leader that was elected a moment ago, or that has lost its lease and does not know it, or is one of two, or has
+// not applied yet what others have shown.
 
 import Consensus
 import CoordinatorCore
@@ -21,7 +22,8 @@ extension World {
         let leaders = members.filter { $0.process?.member.raft.role == .leader }
         for leader in leaders where leader.place != place {
             let isSure = leader.process?.member.holdsLease(at: leader.clock.instant(at: now)) ?? false
-            if leaders.count > 1 || !isSure { planRead(at: leader) }
+            let isBehind = leader.process.map { $0.member.state.appliedIndex < checks.freshReads.acknowledged } ?? false
+            if leaders.count > 1 || !isSure || isBehind { planRead(at: leader) }
         }
     }
 
