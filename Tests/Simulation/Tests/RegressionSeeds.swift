@@ -12,5 +12,6 @@ enum RegressionSeeds {
         1_000_375,  // a client that asked six removed machines for so long that the one member had no time to answer
         1_003_426,  // a signature dated in the step in which a calendar was heard of for the first time after a silence
         1_006_093,  // a machine that lived on when its power failed while somebody fetched its snapshot
+        1_002_656,  // a member that the leader, left with half a ring for ever, could not reach, while the other one followed it
     ]
 }

@@ -116,10 +116,21 @@ extension World {
     }
 
     /// Of those that the bound is promised to.
-    var soundViews: [Convergence.View] { views { isPromisedTo($0) } }
+    private var soundViews: [Convergence.View] { views { isPromisedTo($0) } }
+    /// Those that must agree.
+    private var agreeing: [SimulatedMember] { members.filter { isPromisedTo($0) && !isStarved($0) } }
 
     private func isPromisedTo(_ machine: SimulatedMember) -> Bool {
         machine.isSound && !machine.hasLeft && history.state.formerMember(machine.id) == nil
+    }
+
+    /// One of the others leads, with a part of the quorum that is enough, and cannot reach this one: who hears the leader helps nobody else to
+    /// leadership, so that this one learns nothing for as long as that lasts. Requests are served meanwhile.
+    private func isStarved(_ machine: SimulatedMember) -> Bool {
+        let leaders = members.filter { $0.process?.member.raft.role == .leader }
+        guard let leader = leaders.max(by: { ($0.process?.lastTerm ?? .zero) < ($1.process?.lastTerm ?? .zero) }), !leader.isSound
+        else { return false }
+        return network.isCut(from: leader.place, to: machine.place) || network.isCut(from: machine.place, to: leader.place)
     }
 
     private func views(where isSeen: (SimulatedMember) -> Bool) -> [Convergence.View] {
@@ -149,9 +160,10 @@ extension World {
 
     /// Duties go on, so that an entry may be on its way at the instant of one look: there are some, and the last is at the bound.
     func lookForAgreement() {
-        let views = soundViews
+        let (agreeing, views) = (agreeing, views { isPromisedTo($0) && !isStarved($0) })
         let agree =
-            clients.openOperations.isEmpty && views.count == members.count { isPromisedTo($0) }
+            clients.openOperations.isEmpty && views.count == agreeing.count
+            && agreeing.allSatisfy { $0.process?.member.hasCaughtUp ?? false }
             && (!hasGuests || (try? mustHaveBeenTold()) != nil)
             && views.allSatisfy { $0.applied == views[0].applied && $0.hash == views[0].hash }
         if agree || now.since(healedAt) >= World.agreementBound {
@@ -162,11 +174,15 @@ extension World {
     }
 
     func end() throws(Broken) {
-        try checks.convergence.mustAgree(soundViews, openRequests: clients.openOperations, after: World.agreementBound)
+        try checks.convergence.mustAgree(
+            views { isPromisedTo($0) && !isStarved($0) }, openRequests: clients.openOperations, after: World.agreementBound)
         if hasGuests { try mustHaveBeenTold() }
-        for machine in members where isPromisedTo(machine) {
+        for machine in agreeing {
             guard let process = machine.process else {
                 throw Broken("Convergence", [machine.id], "it is not running \(World.agreementBound.milliseconds) ms after the last fault")
+            }
+            guard process.member.hasCaughtUp else {
+                throw Broken("Convergence", [machine.id], "no leader has told it how far the log goes, and it is not ready")
             }
             try checks.durability.mustHold(machine.id) {
                 process.member.state.outcome(of: $0.request, by: $0.principal, command: $0.command)
