@@ -18,8 +18,14 @@ extension Member {
 
     mutating func lookAtHoldings() {
         holdingsIndex = state.rotationIndex
-        held.removeAll { state.use(of: $0) == nil }
-        unreportedHoldings = held.filter { !state.holds(settings.id, $0) }
+        // In place: a closure that asks the state would be handed a copy of it.
+        let identities = held
+        held.removeAll()
+        unreportedHoldings.removeAll()
+        for serial in identities where state.use(of: serial) != nil {
+            held.append(serial)
+            if !state.holds(settings.id, serial) { unreportedHoldings.append(serial) }
+        }
     }
 
     mutating func reportHoldings(at now: Moment, consensus: inout [ConsensusEffect], into effects: inout [Effect]) {

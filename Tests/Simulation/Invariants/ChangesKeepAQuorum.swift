@@ -1,8 +1,7 @@
 // Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
 
 // A change of the members never stops the cluster: when its leader proposes it, a quorum of those who are to vote has answered it a moment ago,
-// and whoever is to vote and did not before has nearly all that the leader has. One voter comes or goes at a time, and none while the last
-// change is not committed; and the state says of the members what the log does.
+// and whoever is to vote and did not before has nearly all that the leader has. And the state says of the members what the log does.
 
 import Consensus
 import CoordinatorCore
@@ -15,30 +14,8 @@ package struct ChangesKeepAQuorum: Sendable {
     /// The leader handled an answer of its term.
     package mutating func answered(_ life: Life, by member: MemberID, at now: Instant) { answers[life, default: [:]][member] = now }
 
-    package struct Change: Hashable, Sendable {
-        package let former: Configuration
-        /// Where the former one stands, and how much is known to be committed.
-        package let formerIndex: LogIndex
-        package let commit: LogIndex
-        package let next: Configuration
-        package init(former: Configuration, formerIndex: LogIndex, commit: LogIndex, next: Configuration) {
-            self.former = former
-            self.formerIndex = formerIndex
-            self.commit = commit
-            self.next = next
-        }
-    }
-
     /// - Parameter lacks: how many entries of the leader's log are not on this member's disk.
-    package func proposes(_ life: Life, _ change: Change, at now: Instant, lacks: (MemberID) -> UInt64) throws(Broken) {
-        guard change.formerIndex <= change.commit else {
-            throw Broken(
-                "OneChangeAtATime", [life.member],
-                "it proposes \(change.next.voters) while the change at \(change.formerIndex) is not known to be committed")
-        }
-        guard change.next.isOneChange(from: change.former) else {
-            throw Broken("OneChangeAtATime", [life.member], "it goes from \(change.former.voters) to \(change.next.voters) in one step")
-        }
+    package func proposes(_ life: Life, _ change: MembersChange, at now: Instant, lacks: (MemberID) -> UInt64) throws(Broken) {
         // Said once more: nothing changes.
         if change.next.voters == change.former.voters { return }
         let reached = change.next.voters.filter { voter in

@@ -13,12 +13,17 @@ package struct Forwarding: Sendable {
         let life: Life
         let principal: Principal
         let operation: ExclusiveOperation
+        /// Few are asked of one life by one person; what they asked for is compared, which costs less than hashing all of it.
+        func hash(into hasher: inout Hasher) {
+            hasher.combine(life)
+            hasher.combine(principal)
+        }
     }
     private struct Budget: Sendable {
         var times: UInt64 = 0
         var longest = TimeSpan.zero
     }
-    /// A request that found no leader is tried again after so long at the earliest, unless one shows up before.
+    /// What a leader turned away is tried again after so long at the earliest, unless another shows up before.
     private let leastInterval: TimeSpan
     private var asked: [Asked: Budget] = [:]
     package init(leastInterval: TimeSpan) { self.leastInterval = leastInterval }

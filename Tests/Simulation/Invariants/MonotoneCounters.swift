@@ -28,19 +28,21 @@ package struct MonotoneCounters: Sendable {
     package init() {}
 
     package mutating func observe(_ life: Life, _ reading: Reading) throws(Broken) {
-        let place = readings[life.member]?.lastIndex { $0.life == life }
-        if let place, let before = readings[life.member]?[place].reading {
-            try check(life, "term", before.term, reading.term)
-            try check(life, "commit index", before.commit, reading.commit)
-            try check(life, "applied index", before.applied, reading.applied)
-            try check(life, "cluster time", before.time.milliseconds, reading.time.milliseconds)
-            try check(life, "serial counter", before.serialCounter, reading.serialCounter)
+        try MonotoneCounters.note(&readings[life.member], life, reading)
+    }
+
+    /// In place: asked after every step.
+    private static func note(_ readings: inout [(life: Life, reading: Reading)]?, _ life: Life, _ reading: Reading) throws(Broken) {
+        guard let place = readings?.lastIndex(where: { $0.life == life }), let before = readings?[place].reading else {
+            readings = (readings ?? []) + [(life, reading)]
+            return
         }
-        if let place {
-            readings[life.member]?[place].reading = reading
-        } else {
-            readings[life.member] = (readings[life.member] ?? []) + [(life, reading)]
-        }
+        try check(life, "term", before.term, reading.term)
+        try check(life, "commit index", before.commit, reading.commit)
+        try check(life, "applied index", before.applied, reading.applied)
+        try check(life, "cluster time", before.time.milliseconds, reading.time.milliseconds)
+        try check(life, "serial counter", before.serialCounter, reading.serialCounter)
+        readings?[place].reading = reading
     }
 
     /// The member told others that its term is `term`.
@@ -51,7 +53,7 @@ package struct MonotoneCounters: Sendable {
 
     /// A member begins a life with this term from its disk.
     package func begins(_ life: Life, term: Term) throws(Broken) {
-        try check(life, "term over a restart", termsSaid[life.member] ?? .zero, term)
+        try MonotoneCounters.check(life, "term over a restart", termsSaid[life.member] ?? .zero, term)
     }
 
     /// The state after the committed entry at `index`.
@@ -62,7 +64,7 @@ package struct MonotoneCounters: Sendable {
         along = (index, time, serialCounter)
     }
 
-    private func check<Value: Comparable>(_ life: Life, _ name: String, _ before: Value, _ after: Value) throws(Broken) {
+    private static func check<Value: Comparable>(_ life: Life, _ name: String, _ before: Value, _ after: Value) throws(Broken) {
         guard after < before else { return }
         throw Broken("MonotoneCounters", [life.member], "the \(name) of \(life) fell from \(before) to \(after)")
     }

@@ -8,7 +8,7 @@ import DispatcherState
 
 package struct TokenOnce: Sendable {
     private var keys: [MemberID: [UInt8]] = [:]
-    private var removed: [MemberID: LogIndex] = [:]
+    private var removed: Set<MemberID> = []
     package init() {}
 
     /// An admission took effect, or was answered as one that did.
@@ -20,16 +20,10 @@ package struct TokenOnce: Sendable {
     }
 
     package mutating func invites(_ member: MemberID, at index: LogIndex) throws(Broken) {
-        if keys[member] != nil || removed[member] != nil {
+        if keys[member] != nil || removed.contains(member) {
             throw Broken("TokenOnce", [member], "entry \(index) gives the id \(member) again")
         }
     }
 
-    package mutating func removes(_ member: MemberID, at index: LogIndex) { removed[member] = index }
-
-    /// It was elected. Who was removed leads no term that began after that was known.
-    package func leads(_ member: MemberID, knowingCommitted commit: LogIndex) throws(Broken) {
-        guard let index = removed[member], commit >= index else { return }
-        throw Broken("RemovedStaysOut", [member], "it is elected, and knows that it was removed (entry \(index))")
-    }
+    package mutating func removes(_ member: MemberID) { removed.insert(member) }
 }

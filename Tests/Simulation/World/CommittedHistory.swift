@@ -43,6 +43,11 @@ final class CommittedHistory {
             state.applyNothing(at: entry.index, term: entry.term)
             return Change(proposal: nil, applied: Applied(outcome: .stepped), changed: false)
         }
+        return CommittedHistory.carryOut(proposal, entry, on: &state)
+    }
+
+    /// Handed the state, so that nothing is copied for a question about it.
+    private static func carryOut(_ proposal: Proposal, _ entry: Entry, on state: inout DispatcherState) -> Change {
         // Not the whole state, which would have to be copied.
         let before = (
             nextExpiry: state.nextExpiry, nextSerialCounter: state.nextSerialCounter, pairingOpenUntil: state.pairingOpenUntil,

@@ -123,7 +123,7 @@ extension World {
         let record = known[Int(choice % UInt64(known.count))]
         guard let agent = agents.place(of: record.key), now >= agents[agent].offUntil else { return }
         var refused: [SerialNumber] = []
-        for identity in process.member.state.presentation(to: record) {
+        for identity in presentation(by: &process.member, to: record.key) ?? [] {
             guard agents[agent].trusts.contains(identity) else {
                 refused.append(identity)
                 continue
@@ -145,26 +145,32 @@ extension World {
 
     /// Now and then as entries are committed: whatever members learned since.
     func checkAgents() throws(Broken) {
-        for agent in agents.all where history.state.agents.contains(where: { $0.reqid == agent.key.pairing }) {
-            try present(agent)
-        }
+        let paired = history.state.agents
+        try present(agents.all.filter { agent in paired.contains { $0.reqid == agent.key.pairing } })
     }
 
     /// After a deed of this agent.
     private func check(_ agent: SimulatedAgent) throws(Broken) {
         guard history.state.agents.contains(where: { $0.reqid == agent.key.pairing }) else { return }
-        try present(agent)
+        try present([agent])
     }
 
-    private func present(_ agent: SimulatedAgent) throws(Broken) {
+    private func present(_ asked: [SimulatedAgent]) throws(Broken) {
         // One that was removed and has not heard of it serves nobody who can know it.
-        for member in members where history.state.formerMember(member.id) == nil {
-            guard let process = member.process, process.hasBeenReady, let known = process.member.state.agent(paired: agent.key) else {
-                continue
+        let former = history.state.formerMembers
+        for member in members where !former.contains(where: { $0.id == member.id }) {
+            guard let process = member.process, process.hasBeenReady else { continue }
+            for agent in asked {
+                guard let identities = presentation(by: &process.member, to: agent.key) else { continue }
+                try checks.agentsAcceptMembers.presents(member.id, identities, to: agent.key.name, whichTrusts: agent.trusts)
             }
-            try checks.agentsAcceptMembers.presents(
-                member.id, process.member.state.presentation(to: known), to: agent.key.name, whichTrusts: agent.trusts)
         }
+    }
+
+    /// Nil if the member does not know the agent. (Not changed; handed over so that nothing of it is copied.)
+    private func presentation(by member: inout Member, to key: AgentKey) -> [SerialNumber]? {
+        guard let known = member.state.agent(paired: key) else { return nil }
+        return member.state.presentation(to: known)
     }
 }
 

@@ -207,20 +207,18 @@ package struct SimulatedDisk: Disk {
     /// Latent damage somewhere: flips one bit of one byte that is not zero, so that it hits something that was written. Nil if there is none.
     /// `limit`: among so many at the end of the files whose names begin so, in the order of their names.
     package mutating func corruptSomewhere(amongLast limit: Int = .max, of prefix: String = "") -> (file: FileName, offset: UInt64)? {
-        let files = names.filter { $0.name.name.hasPrefix(prefix) }.sorted { $0.name < $1.name }
-        var written = 0
-        for file in files { for byte in inodes[file.inode].content where byte != 0 { written += 1 } }
+        // From the end on, since most of the time only that is asked for.
+        let files = names.filter { $0.name.name.hasPrefix(prefix) }.sorted { $0.name > $1.name }
+        let written = files.reduce(0) { $0 + inodes[$1.inode].writtenBytes }
         guard written > 0 else { return nil }
-        var remaining = written - 1 - Int(generator.below(UInt64(min(written, limit))))
+        var remaining = Int(generator.below(UInt64(min(written, limit))))
         let bit = UInt8(1) << UInt8(generator.below(8))
         for file in files {
-            for (offset, byte) in inodes[file.inode].content.enumerated() where byte != 0 {
-                if remaining == 0 {
-                    corrupt(file.name, at: UInt64(offset), flipping: bit)
-                    return (file.name, UInt64(offset))
-                }
-                remaining -= 1
+            if let offset = inodes[file.inode].offset(ofWrittenFromEnd: remaining) {
+                corrupt(file.name, at: UInt64(offset), flipping: bit)
+                return (file.name, UInt64(offset))
             }
+            remaining -= inodes[file.inode].writtenBytes
         }
         return nil
     }
@@ -286,6 +284,30 @@ private struct Inode: Sendable {
     private var durableSize = 0
     /// What a crash may bring back, by sector, ascending.
     private var pending: [PendingSector] = []
+
+    /// How many bytes are not zero.
+    var writtenBytes: Int {
+        content.withUnsafeBufferPointer { bytes in
+            var count = 0
+            for byte in bytes { count &+= byte == 0 ? 0 : 1 }
+            return count
+        }
+    }
+
+    /// Where the byte is that is not zero and has so many of them behind it; nil: there are not so many.
+    func offset(ofWrittenFromEnd number: Int) -> Int? {
+        content.withUnsafeBufferPointer { bytes in
+            var remaining = number
+            var offset = bytes.count
+            while offset > 0 {
+                offset &-= 1
+                if bytes[offset] == 0 { continue }
+                if remaining == 0 { return offset }
+                remaining &-= 1
+            }
+            return nil
+        }
+    }
 
     private struct PendingSector: Sendable {
         var sector: Int

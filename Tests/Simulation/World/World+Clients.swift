@@ -237,13 +237,4 @@ extension World {
             clients.operations[place].status = .over
         }
     }
-
-    func words(for operation: SimulatedClients.Operation) -> String {
-        switch operation.kind {
-        case .exclusive(.command(let command), let request): "\(words(for: command)), \(request.map { "\($0)" } ?? "no id")"
-        case .exclusive(.transfer(let target), _): "transfer to \(target.map { "\($0)" } ?? "whom it likes")"
-        case .read(let consistency, let sight): "\(consistency) read of \(sight), must see \(operation.mustSee)"
-        case .reports: "reports"
-        }
-    }
 }

@@ -143,9 +143,7 @@ extension World {
     /// It was told that it is a member no more. Most stop at once; some go on as if nothing had been said.
     func leaves(_ machine: SimulatedMember, _ process: SimulatedProcess, since index: LogIndex) throws(Broken) {
         trace.say(now, "\(process.life) leaves: removed since \(index)")
-        guard history.state.formerMember(machine.id) != nil else {
-            throw Broken("RemovedStaysOut", [machine.id], "it leaves, and was not removed")
-        }
+        try checks.removedStaysOut.leaves(machine.id)
         machine.wasTold = true
         coverage.note(.removedMembersTold)
         if memberGenerator.below(3) == 0, !isHealing {
@@ -172,7 +170,8 @@ extension World {
         case .reconfigure(let configuration):
             for former in history.state.formerMembers where former.index == entry.index {
                 coverage.note(.membersRemoved)
-                checks.tokenOnce.removes(former.id, at: entry.index)
+                checks.tokenOnce.removes(former.id)
+                checks.removedStaysOut.removes(former.id, at: entry.index)
             }
             if configuration.voters.count > votersBefore { coverage.note(.membersPromoted) }
             votersBefore = configuration.voters.count
@@ -187,12 +186,11 @@ extension World {
         throws(Broken)
     {
         if !configuration.members.contains(machine.id) { coverage.note(.leadersRemoved) }
-        try checks.changesKeepAQuorum.proposes(
-            process.life,
-            ChangesKeepAQuorum.Change(
-                former: process.lastConfiguration, formerIndex: process.lastConfigurationIndex,
-                commit: process.member.raft.commitIndex, next: configuration), at: now
-        ) { voter in
+        let change = MembersChange(
+            former: process.lastConfiguration, formerIndex: process.lastConfigurationIndex, commit: process.member.raft.commitIndex,
+            next: configuration)
+        try checks.oneChangeAtATime.proposes(machine.id, change)
+        try checks.changesKeepAQuorum.proposes(process.life, change, at: now) { voter in
             let durable = members.first { $0.id == voter }?.known.durable.last ?? .zero
             return index.position - min(index.position, durable.position)
         }

@@ -42,7 +42,11 @@ struct Invariants {
     var noSecretInTheClear = NoSecretInTheClear()
     var applyIsTotal = ApplyIsTotal()
     var changesKeepAQuorum: ChangesKeepAQuorum
+    let oneChangeAtATime = OneChangeAtATime()
+    var removedStaysOut = RemovedStaysOut()
     var tokenOnce = TokenOnce()
+    let versionsKnown = VersionsKnown()
+    var messageFidelity = MessageFidelity()
 
     init(genesis: GenesisState, timing: Timing, looksAtEveryPart: Bool) {
         imageFidelity = ImageFidelity(looksAtEveryPart: looksAtEveryPart)
@@ -58,39 +62,51 @@ struct Invariants {
 /// What every step is asked. A member is handed over as `inout`, not to be changed, but so that nothing of it is copied: it has many parts,
 /// and each would be counted up and down at every question.
 private struct AfterStep {
-    let role: Role
-    let term: Term
-    let commitIndex: LogIndex
     let appliedIndex: LogIndex
     let stateHash: UInt64
     let time: ClusterTime
     let serialCounter: UInt64
     let nextDeadline: Instant
-    let leader: MemberID?
-    let configuration: Configuration
-    let configurationIndex: LogIndex
-    let logBase: LogBase
-    let lastLogIndex: LogIndex
     let hasFormerMembers: Bool
-    /// As the core sees it.
-    let problem: String?
+    /// As the member sees it.
+    let waitingProblem: String?
+    let raft: AfterStepOfRaft
 
     init(_ member: inout Member) {
-        role = member.raft.role
-        term = member.raft.term
-        commitIndex = member.raft.commitIndex
         appliedIndex = member.state.appliedIndex
         stateHash = member.state.stateHash
         time = member.state.time
         serialCounter = member.state.nextSerialCounter
         nextDeadline = member.nextDeadline
-        leader = member.raft.leader
-        configuration = member.raft.configuration
-        configurationIndex = member.raft.configurationIndex
-        logBase = member.raft.logBase
-        lastLogIndex = member.raft.lastLogIndex
         hasFormerMembers = !member.state.formerMembers.isEmpty
-        problem = member.raft.invariantViolation()
+        waitingProblem = member.waitingViolation()
+        raft = AfterStepOfRaft(member.raft)
+    }
+}
+
+/// What the core of consensus says of itself after the step; handed over once, for all that is asked.
+private struct AfterStepOfRaft {
+    let role: Role
+    let term: Term
+    let commitIndex: LogIndex
+    let leader: MemberID?
+    let configuration: Configuration
+    let configurationIndex: LogIndex
+    let logBase: LogBase
+    let lastLogIndex: LogIndex
+    /// As the core sees it.
+    let problem: String?
+
+    init(_ raft: borrowing LeaseRaft) {
+        role = raft.role
+        term = raft.term
+        commitIndex = raft.commitIndex
+        leader = raft.leader
+        configuration = raft.configuration
+        configurationIndex = raft.configurationIndex
+        logBase = raft.logBase
+        lastLogIndex = raft.lastLogIndex
+        problem = raft.invariantViolation()
     }
 }
 
@@ -98,6 +114,9 @@ private struct AfterStep {
 private func heldLease(_ member: inout Member, at reading: Instant) -> Instant? {
     member.raft.role == .leader && member.holdsLease(at: reading) ? member.raft.lease(at: reading) : nil
 }
+
+/// The entry by which that member was removed; nil: it was not.
+private func removal(of id: MemberID, in member: inout Member) -> LogIndex? { member.state.formerMember(id)?.index }
 
 extension World {
     // MARK: After a step
@@ -107,13 +126,13 @@ extension World {
     ) throws(Broken) {
         let (life, id) = (process.life, machine.id)
         let after = AfterStep(&process.member)
-        let (role, term, commitIndex, appliedIndex) = (after.role, after.term, after.commitIndex, after.appliedIndex)
+        let (role, term, commitIndex, appliedIndex) = (after.raft.role, after.raft.term, after.raft.commitIndex, after.appliedIndex)
 
         observeHeard(machine, process, event, moment, readAt: readAt, after)
         if trustsClocks, term > process.lastTerm { try observeNewTerm(machine, event, readAt: readAt) }
         try observeEffects(machine, process, event, effects, moment, readAt: readAt)
 
-        try observeLog(machine, process, base: after.logBase, last: after.lastLogIndex)
+        try observeLog(machine, process, base: after.raft.logBase, last: after.raft.lastLogIndex)
         let isLeader = role == .leader
         let isElected = isLeader && !(process.wasLeader && process.lastTerm == term)
         if isElected {
@@ -121,7 +140,7 @@ extension World {
             trace.mix(term.number)
             trace.say(now, "\(life) is elected for term \(term)")
             try checks.electionSafety.leads(life, in: term)
-            try checks.tokenOnce.leads(id, knowingCommitted: commitIndex)
+            try checks.removedStaysOut.leads(id, knowingCommitted: commitIndex)
             try checks.leaderCompleteness.leads(id, in: term) { machine.known.written.mark(at: $0) }
             if trustsClocks { try checks.leaseExclusivity.elected(id, term: term, at: now) }
             checks.leadersKnowTheirQuorum.elected(life, term: term, at: moment.instant)
@@ -154,13 +173,13 @@ extension World {
         if case .tick = event {
             if isLeader {
                 try checks.leadersKnowTheirQuorum.leads(
-                    life, term: term, voters: after.configuration.voters, quorum: after.configuration.quorum, at: moment.instant)
+                    life, term: term, voters: after.raft.configuration.voters, quorum: after.raft.configuration.quorum, at: moment.instant)
                 try checks.leadersCanWrite.leads(life, at: moment.instant)
             }
             let answered = effects.compactMap { if case .reply(_, let ticket) = $0.action { ticket } else { nil } }
             try checks.oneAnswerPerCaller.ticked(life, at: moment.instant, grace: .milliseconds(200), answering: answered)
         }
-        if let problem = after.problem { throw Broken("CoreInvariant", [id], problem) }
+        if let problem = after.raft.problem ?? after.waitingProblem { throw Broken("CoreInvariant", [id], problem) }
         process.nextDeadline = after.nextDeadline
         try checks.timersMoveOn.stepped(id, at: moment.instant, nextDeadline: process.nextDeadline)
 
@@ -168,8 +187,8 @@ extension World {
         picture?.becomes(machine.place, "\(role) t\(term)", at: now)
         process.wasLeader = isLeader
         process.lastTerm = term
-        process.lastConfiguration = after.configuration
-        process.lastConfigurationIndex = after.configurationIndex
+        process.lastConfiguration = after.raft.configuration
+        process.lastConfigurationIndex = after.raft.configurationIndex
         process.lastCommit = commitIndex
         process.lastApplied = appliedIndex
     }
@@ -214,9 +233,9 @@ extension World {
         readAt: TrueTime, _ after: AfterStep
     ) {
         // What one says that was known to be removed is not listened to, and binds nobody.
-        if after.hasFormerMembers, let former = process.member.state.formerMember(sender), former.index <= process.lastApplied { return }
-        let term = after.term
-        if let heartbeat = message.heartbeat, term == message.term, after.leader == sender {
+        if after.hasFormerMembers, let removed = removal(of: sender, in: &process.member), removed <= process.lastApplied { return }
+        let term = after.raft.term
+        if let heartbeat = message.heartbeat, term == message.term, after.raft.leader == sender {
             checks.promiseKept.promises(machine.id, to: sender, heartbeat.promise, at: readAt)
         }
         if message.answersHeartbeat, term == message.term {
@@ -324,140 +343,6 @@ extension World {
         }
     }
 
-    private func observeCommit(
-        _ machine: SimulatedMember, _ process: SimulatedProcess, through commitIndex: LogIndex, term: Term, isLeader: Bool
-    ) throws(Broken) {
-        if commitIndex > history.last {
-            var added: [LogMark] = []
-            for entry in process.member.raft.committedEntries(after: history.last, through: commitIndex) {
-                let change = history.append(entry)
-                added.append(history.marks[history.marks.count - 1])
-                checks.leaderCompleteness.committed(history.marks[history.marks.count - 1], in: term)
-                coverage.note(.commits)
-                try observeCommitted(entry, change)
-            }
-            let mark = history.mark(at: history.last)
-            // By what was in force when it counted: what it appended in the same step it appended afterwards.
-            let counting = process.lastConfiguration
-            let holders = members.filter { counting.isVoter($0.id) && $0.known.durable.mark(at: history.last) == mark }.map(\.id)
-            try checks.committedStays.advanced(
-                by: machine.id, term: term, isLeader: isLeader, adding: added, holders: holders, quorum: counting.quorum)
-        }
-        try checks.committedStays.believes(machine.id, commitIndex, machine.known.written.mark(at: commitIndex))
-    }
-
-    private func observeCommitted(_ entry: Entry, _ change: CommittedHistory.Change) throws(Broken) {
-        trace.say(
-            now,
-            "committed \(entry.index) of term \(entry.term): \(change.proposal.map { words(for: $0.command) } ?? "nothing") → \(change.applied.outcome)"
-        )
-        picture?.notes(
-            nil, at: now, "committed \(entry.index)/t\(entry.term): \(change.proposal.map { words(for: $0.command) } ?? "nothing")")
-        try checks.stateMachineSafety.applied(nil, through: entry.index, hash: history.state.stateHash)
-        if entry.index.position % 32 == 0 {
-            try checks.stateMachineSafety.appliedWhole(nil, through: entry.index, hash: history.state.fullStateHash())
-        }
-        try checks.imageFidelity.committed(history.state)
-        try checks.monotoneCounters.committed(entry.index, time: history.state.time, serialCounter: history.state.nextSerialCounter)
-        for obligation in history.state.obligations {
-            try checks.uniqueSerials.reserves(
-                obligation.serial, UniqueSerials.Reservation(obligation: obligation.id, term: obligation.term))
-        }
-        guard let proposal = change.proposal else { return }
-        try checks.forwarding.committed(proposal, at: entry.index)
-        try observeRights(proposal, entry, change)
-        if hasGuests { try observeMembers(proposal, entry, change.applied) }
-        if entry.index.position % 16 == 0 { try probeApply(proposal, entry) }
-        if let request = proposal.request {
-            let isFirst = try checks.exactlyOnce.applied(
-                proposal.principal, request, at: entry.index, outcome: change.applied.outcome, changed: change.changed)
-            if !isFirst { coverage.note(.duplicatesInTheLog) }
-        }
-        try checks.revokedStaysOut.applied(proposal.principal, at: entry.index, outcome: change.applied.outcome, changed: change.changed)
-        if case .revoked(entry.index) = change.applied.outcome {
-            for record in history.state.revocations where record.index == entry.index {
-                coverage.note(.certificatesRevoked)
-                checks.revokedStaysOut.revokes(record.serial)
-            }
-        }
-        if case .recordCertificate(_, let serial, let bytes, _) = proposal.command {
-            if change.applied.outcome == .refused(.reservationGone) {
-                coverage.note(.lateSignatures)
-            } else if !change.applied.settled.isEmpty {
-                coverage.note(.certificatesRecorded)
-                try checks.uniqueSerials.releases(serial, bytes, certified: SimulatedCertificate(bytes: bytes)?.serial)
-            }
-        }
-        if change.applied.outcome == .stepped {
-            switch proposal.command {
-            case .recordIdentity(_, let serial, let bytes, _, _):
-                try checks.uniqueSerials.releases(serial, bytes, certified: SimulatedCertificate(bytes: bytes)?.serial)
-            case .identityConfirmed: coverage.note(.identitiesConfirmed)
-            case .identityRemoved: coverage.note(.identitiesRemoved)
-            case .tagsLearned: coverage.note(.tagsLearned)
-            case .raiseVersion: coverage.note(.versionsRaised)
-            case .activate: coverage.note(.rotationsActivated)
-            case .retire(let serial):
-                coverage.note(history.state.identity(serial)?.phase == .aborted ? .rotationsAborted : .identitiesRetired)
-            default: break
-            }
-        }
-        // Whether an agent is lost shows at the next look as well; each takes time.
-        if entry.index.position % 8 == 0 { try checkAgents() }
-        for decision in change.applied.decided {
-            switch decision.verdict {
-            case .approved:
-                coverage.note(.pairingsApproved)
-                paired(decision.reqid)
-            case .denied: coverage.note(.pairingsDenied)
-            case .expired: break
-            }
-        }
-    }
-
-    /// Who may sign what, and what counts of it.
-    private func observeRights(_ proposal: Proposal, _ entry: Entry, _ change: CommittedHistory.Change) throws(Broken) {
-        func granted(_ id: ObligationID) throws(Broken) {
-            guard let obligation = history.state.obligation(id) else { return }
-            let token = FencingTokens.Token(incarnation: genesis.incarnation.counter, index: entry.index)
-            try checks.fencingTokens.grants(token, id, obligation.serial)
-        }
-        if case .underway(ObligationID(entry.index)) = change.applied.outcome { try granted(ObligationID(entry.index)) }
-        guard change.applied.outcome == .stepped else { return }
-        switch proposal.command {
-        case .reserveAnew(let id): try granted(id)
-        case .recordCertificate(let id, let serial, _, _), .signingFailed(let id, let serial, _),
-            .recordIdentity(let id, let serial, _, _, _):
-            try checks.fencingTokens.counts(id, serial)
-        default: break
-        }
-    }
-
-    /// What no leader would propose, applied to a copy: the same out of place, by somebody else, at the end of time, and once more.
-    private func probeApply(_ proposal: Proposal, _ entry: Entry) throws(Broken) {
-        var hostile: [Proposal] = []
-        for principal in [Principal.leader, .pairingHost(address: "::"), .localUser(uid: .max)] {
-            var proposal = proposal
-            proposal.principal = principal
-            hostile.append(proposal)
-        }
-        for time in [ClusterTime.zero, ClusterTime(milliseconds: .max)] {
-            var proposal = proposal
-            proposal.time = time
-            proposal.calendar = WallClock(secondsSince1970: time == .zero ? .min : .max)
-            hostile.append(proposal)
-        }
-        var copy = history.state
-        for proposal in hostile {
-            let before = (index: copy.appliedIndex, time: copy.time)
-            _ = copy.apply(proposal, at: before.index.next, term: entry.term)
-            try checks.applyIsTotal.applied("\(proposal.command)", before: before, after: (copy.appliedIndex, copy.time))
-            let hash = copy.stateHash
-            _ = copy.apply(proposal, at: entry.index, term: entry.term)
-            try checks.applyIsTotal.repeated("\(proposal.command)", before: hash, after: copy.stateHash)
-        }
-    }
-
     /// A certificate is about to be dated. Whoever hung a while ago may have heard old answers last; and the first answer after a silence says
     /// nothing of a calendar, since nobody knows how long it was under way.
     func observeDating(_ machine: SimulatedMember, _ process: SimulatedProcess) throws(Broken) {
@@ -543,80 +428,6 @@ extension World {
             throw Broken("Durability", [machine.id], "it says that \(serial) was issued to \(name), and has no such certificate")
         }
         try checks.uniqueSerials.releases(serial, record.certificate, certified: SimulatedCertificate(bytes: record.certificate)?.serial)
-    }
-
-    // MARK: Words for the trace
-
-    func words(for message: PeerMessage) -> String {
-        switch message {
-        case .consensus(let message, _):
-            switch message.body {
-            case .append(let append):
-                "t\(message.term) append #\(append.heartbeat.number.number) after \(append.previousIndex)/t\(append.previousTerm) ×\(append.entries.count) commit \(append.heartbeat.commit)"
-            case .heartbeat(let heartbeat): "t\(message.term) heartbeat #\(heartbeat.number.number) commit \(heartbeat.commit)"
-            case .heartbeatAnswer(let answer): "t\(message.term) heartbeat answer #\(answer.number.number)"
-            case .appendAnswer(let answer): "t\(message.term) append answer #\(answer.number.number) \(answer.result)"
-            case .offer(let offer): "t\(message.term) offer #\(offer.heartbeat.number.number) of the snapshot behind \(offer.place)"
-            case .voteRequest(let request):
-                "t\(message.term) \(request.isPreVote ? "pre-vote" : "vote") request, log \(request.lastLogIndex)/t\(request.lastLogTerm)\(request.transfer == nil ? "" : ", transfer")"
-            case .voteAnswer(let answer):
-                "t\(message.term) \(answer.isPreVote ? "pre-vote" : "vote") \(answer.granted ? "granted" : "refused") for t\(answer.campaignTerm)"
-            case .timeoutNow(let number): "t\(message.term) timeout now after #\(number.number)"
-            case .readIndexRequest(let token): "t\(message.term) read index request \(token.number)"
-            case .readIndexAnswer(let token, let index):
-                "t\(message.term) read index answer \(token.number): \(index.map { "\($0)" } ?? "none")"
-            }
-        case .forward(let request): "forward \(request.number): \(request.request)"
-        case .forwardAnswer(let answer): "forward answer \(answer.number): \(answer.result)"
-        case .reportRequest(let number): "report request \(number)"
-        case .report(let number, _): "report \(number)"
-        case .holding(let serials): "holding \(serials)"
-        case .tagsObserved(let agent, let tags): "\(agent.name) has tags \(tags.json.canonicalText)"
-        case .standingRequest: "asks whether it is a member"
-        case .removed(let index): "it is removed since \(index)"
-        case .observed(let observation): "observed \(observation.agent.name) accept \(observation.accepted), refuse \(observation.refused)"
-        }
-    }
-
-    func words(for reply: Reply) -> String {
-        if case .reports(let reports) = reply { "reports of \(reports.map(\.member.name))" } else { "\(reply)" }
-    }
-
-    func words(for command: Command) -> String {
-        switch command {
-        case .issueOperator(let name, _): "issue operator \(name)"
-        case .openPairing(let milliseconds): "open pairing for \(milliseconds) ms"
-        case .closePairing: "close pairing"
-        case .submitPairing(let submission): "submit pairing \(submission.reqid) of \(submission.hostname)"
-        case .approvePairing(let reqid, _): "approve \(reqid)"
-        case .denyPairing(let reqid): "deny \(reqid)"
-        case .unpair(let name): "unpair \(name)"
-        case .editAgent(let name, _): "edit \(name)"
-        case .reserveAnew(let id): "reserve anew for \(id.index)"
-        case .recordCertificate(let id, let serial, _, _): "record \(serial) for \(id.index)"
-        case .signingFailed(let id, let serial, _): "signing \(serial) failed for \(id.index)"
-        case .expire: "expire"
-        case .raiseVersion(let version): "raise the version to \(version)"
-        case .beginRotation(let overlap, let isCompromised, _):
-            "begin rotation, overlap \(overlap) ms\(isCompromised ? ", compromised" : "")"
-        case .abortRotation: "abort rotation"
-        case .revoke(let target, _): "revoke \(target)"
-        case .recordIdentity(let id, let serial, _, _, _): "record identity \(serial) for \(id.index)"
-        case .memberHolds(let member, let serial): "\(member) holds \(serial)"
-        case .identityConfirmed(let agent, let serial, let refused): "\(agent.name) confirmed \(serial), refused \(refused)"
-        case .identityRemoved(let agent, let serial): "\(agent.name) forgot \(serial)"
-        case .dialectLearned(let agent, let dialect): "\(agent.name) speaks \(dialect.rawValue)"
-        case .tagsLearned(let agent, let tags): "\(agent.name) has tags \(tags.json.canonicalText)"
-        case .activate(let serial): "activate \(serial)"
-        case .retire(let serial): "retire \(serial)"
-        case .invite(let id, _, _): "invite \(id)"
-        case .admit(let join): "admit \(join.member)"
-        case .removeMember(let id): "remove \(id)"
-        case .setMemberAddress(let id, let address): "\(id) is at \(address)"
-        case .reconfigure(let configuration):
-            "members \(configuration.voters.map(\.name).joined(separator: " "))"
-                + (configuration.learners.isEmpty ? "" : ", learning \(configuration.learners.map(\.name).joined(separator: " "))")
-        }
     }
 }
 

@@ -86,7 +86,7 @@ extension World {
         try proceed(machine, process)
     }
 
-    private func planTick(_ machine: SimulatedMember, _ process: SimulatedProcess) {
+    func planTick(_ machine: SimulatedMember, _ process: SimulatedProcess) {
         let due = machine.clock.time(of: process.nextDeadline)
         // A timer is late by a little; nothing is ever due twice at one instant.
         let late = TimeSpan(nanoseconds: 1_000 + shellGenerator.below(200_000))
@@ -180,9 +180,7 @@ extension World {
             trace.say(now, "\(process.life) stops: \(reason)")
             if case .invariantBroken(let what) = reason { throw Broken("CoreInvariant", [machine.id], what) }
             if case .versionUnknown(let needed, let known) = reason {
-                guard machine.knows == known, needed > known else {
-                    throw Broken("VersionsKnown", [machine.id], "it stops for version \(needed) and knows \(machine.knows)")
-                }
+                try checks.versionsKnown.stops(machine.id, needing: needed, said: known, known: machine.knows)
                 // Whoever put the old release back is told to install the new one again.
                 coverage.note(.membersTooOld)
                 machine.knows = .newest
@@ -196,9 +194,15 @@ extension World {
         guard let place = members.firstIndex(where: { $0.id == target }) else {
             throw Broken("CoreInvariant", [machine.id], "it sends to \(target), which is no member")
         }
-        let bytes = message.encoded()
-        trace.mix(bytes)
-        try checks.noSecretInTheClear.leaves(machine.id, bytes, as: "a message to \(target)")
+        var bytes: [UInt8]?
+        switch checks.messageFidelity.parcel(of: message) {
+        case .bytes(let written):
+            bytes = written
+            trace.mix(written)
+            try checks.noSecretInTheClear.leaves(machine.id, written, as: "a message to \(target)")
+        case .numbers(let numbers):
+            for number in numbers { trace.mix(number) }
+        }
         var arrivals = network.arrivals(from: machine.place, to: place, at: now, coverage: &coverage)
         // What hands leadership over is late now and then, by more than its sender waits: then that goes on, and takes its lease up again.
         if case .consensus(let message, _) = message, case .timeoutNow = message.body, !machine.isSound, shellGenerator.below(4) == 0 {
@@ -211,7 +215,8 @@ extension World {
         let connection = network.connection(from: machine.place, to: place)
         for arrival in arrivals {
             agenda.plan(
-                .arrival(to: place, from: machine.place, bytes, sentTo: members[place].lives, connection: connection), at: arrival)
+                .arrival(to: place, from: machine.place, message, bytes: bytes, sentTo: members[place].lives, connection: connection),
+                at: arrival)
         }
     }
 
@@ -227,19 +232,18 @@ extension World {
         trace.say(now, "\(machine.life) → \(members[place].id), forged: \(words(for: message))")
         let connection = network.connection(from: machine.place, to: place)
         agenda.plan(
-            .arrival(to: place, from: machine.place, message.encoded(), sentTo: members[place].lives, connection: connection),
+            .arrival(
+                to: place, from: machine.place, message, bytes: message.encoded(), sentTo: members[place].lives, connection: connection),
             at: now + forgeryGenerator.span(upTo: .milliseconds(20)))
     }
 
     func arrive(
-        at machine: SimulatedMember, from sender: Int, _ bytes: [UInt8], sentTo lives: Int, connection: UInt64
+        at machine: SimulatedMember, from sender: Int, _ sent: PeerMessage, _ bytes: [UInt8]?, sentTo lives: Int, connection: UInt64
     ) throws(Broken) {
         guard let process = machine.process else { return }
         guard connection == network.connection(from: sender, to: machine.place) else { return coverage.note(.lostMessages) }
-        let message: PeerMessage
-        do throws(WireFailure) { message = try PeerMessage(decoding: bytes) } catch {
-            throw Broken("CoreInvariant", [members[sender].id], "it sent a message that cannot be read: \(error)")
-        }
+        var message = sent
+        if let bytes { message = try checks.messageFidelity.reads(bytes, sent: sent, by: members[sender].id) }
         if lives != machine.lives { coverage.note(.staleMessages) }
         try give(.event(.peer(message, from: members[sender].id)), to: machine, process)
     }
@@ -383,136 +387,5 @@ extension World {
         process.held.removeAll { $0.write <= process.durable }
         process.effects.append(contentsOf: ready)
         process.stage = .effects
-    }
-
-    // MARK: Life and death
-
-    /// The process is gone at once; with the power, so is what was not synchronized.
-    func die(_ machine: SimulatedMember, losingPower: Bool) throws(Broken) {
-        guard let process = machine.process else { return }
-        let raft = process.member.raft
-        trace.say(now, "\(process.life) dies\(losingPower ? " with its machine" : "") as \(raft.role) of term \(raft.term)")
-        trace.mix(losingPower ? 0xdead : 0xdea1)
-        machine.process = nil
-        if process.snapshotWork.fetch != nil || machine.known.beginsAnew { coverage.note(.installsInterrupted) }
-        picture?.becomes(machine.place, nil, at: now)
-        picture?.holds(machine.place, term: raft.term, to: nil, at: now)
-        picture?.notes(machine.place, at: now, losingPower ? "the power fails" : "the process dies")
-        machine.disk = process.journal.disk
-        machine.diedAt = now
-        machine.pausedUntil = now
-        coverage.note(raft.role == .leader ? .leaderCrashes : .followerCrashes)
-        if losingPower {
-            if machine.disk.hasUnsynchronized { coverage.note(.unsyncedCrashes) }
-            let torn = machine.disk.counts.tornSectors
-            machine.disk.crash()
-            coverage[.tornSectors] += machine.disk.counts.tornSectors - torn
-            if !machine.clock.isWallClockNearlyRight { checks.soundCalendar.changed(at: now) }
-            machine.clock = SimulatedClock(
-                reading: shellGenerator.below(1 << 40), rate: drawRate(using: &shellGenerator),
-                wallOffset: Int64(shellGenerator.below(5)) - 2, at: now)
-        } else {
-            coverage.note(.processKills)
-        }
-        checks.leaseExclusivity.ends(machine.id, at: now)
-        checks.promiseKept.restarts(machine.id)
-        checks.oneAnswerPerCaller.dies(process.life)
-        checks.forwarding.dies(process.life)
-        for caller in process.callers { agenda.plan(.reply(call: caller.call, .connectionLost), at: now + clients.pause(.milliseconds(5))) }
-        guard !machine.isRestartPlanned, !machine.isLost, machine.standing != .dead else { return }
-        machine.isRestartPlanned = true
-        agenda.plan(.restart(machine.place), at: now + drawDownTime(machine))
-    }
-
-    /// What the journal would say if a bit of its disk had turned. Asked of a copy: the member itself goes on with a sound disk, because one
-    /// that is refused is lost for good.
-    private func probeDamage(_ machine: SimulatedMember) throws(Broken) {
-        guard machine.lives > 1, shellGenerator.below(2) == 0 else { return }
-        var disk = machine.disk
-        disk.faults = SimulatedDisk.Faults()
-        // Half of the time in what was written last, of which no later flush tells that it was ever durable.
-        let isNew = shellGenerator.below(2) == 0
-        guard let damage = isNew ? disk.corruptSomewhere(amongLast: 400, of: "segment-") : disk.corruptSomewhere() else { return }
-        let opened: OpenedDisk
-        do throws(DiskRefusal) { opened = try open(&disk) } catch {
-            coverage.note(.damagedJournalsRefused)
-            return
-        }
-        trace.say(now, "\(machine.life) would not notice a bit turned at \(damage)")
-        try recoveredDamaged(machine, opened)
-    }
-
-    /// A supervisor is quick, a machine is slow, a person is slower.
-    func drawDownTime(_ machine: SimulatedMember) -> TimeSpan {
-        if machine.isSound { return .milliseconds(20) }
-        switch shellGenerator.below(10) {
-        case 0..<5: return TimeSpan(nanoseconds: 500_000) + shellGenerator.span(upTo: .milliseconds(60))
-        case 5..<8: return shellGenerator.span(upTo: .milliseconds(900))
-        default: return shellGenerator.span(upTo: .seconds(4))
-        }
-    }
-
-    func restart(_ machine: SimulatedMember) throws(Broken) {
-        machine.isRestartPlanned = false
-        guard machine.process == nil, !machine.isLost, !machine.isAbsent, !machine.hasLeft, machine.standing != .dead else { return }
-        machine.lives += 1
-        let opened: OpenedDisk
-        do throws(DiskRefusal) {
-            opened = try open(&machine.disk)
-        } catch {
-            if error.isPassing {
-                // The disk fails now; a supervisor tries again. What recovery did to it until then may be lost as well.
-                trace.say(now, "\(machine.life) cannot open its journal: \(error)")
-                if machine.disk.faults.operationsUntilPowerFails == 0 { machine.disk.crash() }
-                machine.isRestartPlanned = true
-                agenda.plan(.restart(machine.place), at: now + .milliseconds(20) + drawDownTime(machine))
-                return
-            }
-            try checks.journalRecovery.refused(machine.id, "\(error)")
-            return
-        }
-        try checks.journalRecovery.recovered(machine.id, opened.recovered, known: &machine.known) { history.prefix(through: $0) }
-        var snapshot: DispatcherState?
-        if let newest = opened.snapshot {
-            coverage.note(.startsFromSnapshots)
-            snapshot = try restored(newest, machine)
-        }
-        if opened.recovered.base != nil { coverage.note(.journalsCut) }
-        try checks.monotoneCounters.begins(machine.life, term: opened.recovered.ballot.term)
-        try probeDamage(machine)
-        let state: GenesisState
-        do throws(WireFailure) { state = try GenesisState(decoding: opened.genesis.payload) } catch {
-            throw Broken("JournalRecovery", [machine.id], "its genesis cannot be read: \(error)")
-        }
-        changeRelease(of: machine)
-        let settings = MemberSettings(
-            id: machine.id, version: "simulated", timing: timing, knows: machine.knows, session: shellGenerator.next(),
-            snapshots: snapshotPlan.policy, contacts: machine.contacts)
-        let member = Member(
-            genesis: state, configuration: opened.genesis.configuration, recovered: opened.recovered, snapshot: snapshot,
-            settings: settings, seed: shellGenerator.next(), now: machine.clock.moment(at: now))
-        let process = SimulatedProcess(life: machine.life, member: member, journal: opened.journal, snapshots: opened.snapshots)
-        machine.process = process
-        picture?.becomes(machine.place, "follower t\(opened.recovered.ballot.term)", at: now)
-        machine.pausedUntil = now
-        trace.say(
-            now,
-            "\(machine.life) begins with \(opened.recovered.ballot), \(opened.recovered.entries.count) entries behind \(opened.recovered.base?.index ?? .zero), rate \(machine.clock.rate)"
-        )
-        if machine.lives > 1, now.since(machine.diedAt) < timing.promise { coverage.note(.fastRestarts) }
-        if checks.promiseKept.binds(machine.id, at: now) { coverage.note(.promisesAcrossRestarts) }
-        if machine.losesPowerAfterRestart {
-            machine.losesPowerAfterRestart = false
-            agenda.plan(.faultEnds(.losesPower(machine.place, life: machine.lives)), at: now + shellGenerator.span(upTo: .milliseconds(20)))
-        }
-        if machine.clock.rate != SimulatedClock.exact { coverage.note(.driftedClocks) }
-        planTick(machine, process)
-    }
-
-    /// Members begin with the old release or the new one, and come back with either.
-    private func changeRelease(of machine: SimulatedMember) {
-        let former = machine.knows
-        if shellGenerator.below(machine.lives > 1 ? 6 : 3) == 0 { machine.knows = .first } else { machine.knows = .newest }
-        if machine.lives > 1, former < machine.knows { coverage.note(.membersUpgraded) }
     }
 }

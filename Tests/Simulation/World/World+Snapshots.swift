@@ -80,6 +80,8 @@ extension World {
         if let snapshot = opened.snapshot { _ = try restored(snapshot, machine) }
     }
 
+    /// So many states that came out of snapshots are kept.
+    private static let restoredLimit = 6
     /// A fetch that gets nothing so often in a row ends.
     private static let fetchPatience = 12
 
@@ -260,6 +262,9 @@ extension World {
 
     /// What is in a snapshot is the state that every member has there.
     func restored(_ snapshot: Snapshot, _ machine: SimulatedMember) throws(Broken) -> DispatcherState {
+        // The same bytes were read a moment ago, mostly by another member or by an earlier life of this one.
+        let same = restoredBefore.first { $0.body == snapshot.body && $0.state.appliedIndex == snapshot.place.index }
+        if let same { return same.state }
         let state: DispatcherState
         do {
             state = try DispatcherState(genesis: genesis, image: try StateImage(decoding: snapshot.body))
@@ -271,6 +276,8 @@ extension World {
         }
         try checks.stateMachineSafety.applied(machine.id, through: state.appliedIndex, hash: state.stateHash)
         try checks.snapshotSafety.holds(machine.id, snapshot.place, hash: state.fullStateHash())
+        if restoredBefore.count == World.restoredLimit { restoredBefore.removeFirst() }
+        restoredBefore.append((snapshot.body, state))
         return state
     }
 

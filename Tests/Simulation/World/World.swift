@@ -17,7 +17,7 @@ import Wire
 package final class World {
     /// Boxed where it is large: the agenda moves it about.
     enum Occurrence {
-        indirect case arrival(to: Int, from: Int, [UInt8], sentTo: Int, connection: UInt64)
+        indirect case arrival(to: Int, from: Int, PeerMessage, bytes: [UInt8]?, sentTo: Int, connection: UInt64)
         case tick(Int, life: Int)
         case resume(Int, life: Int)
         case flushed(Int, life: Int)
@@ -61,6 +61,8 @@ package final class World {
     var agentGenerator: SeededGenerator
     var history: CommittedHistory
     var checks: Invariants
+    /// What came out of the snapshots that were read last.
+    var restoredBefore: [(body: [UInt8], state: DispatcherState)] = []
     let genesis: GenesisState
     let genesisPayload: [UInt8]
     let configuration: Configuration
@@ -215,8 +217,8 @@ package final class World {
     private func happen(_ occurrence: Occurrence) throws(Broken) {
         trace.mix(now.nanoseconds)
         switch occurrence {
-        case .arrival(let place, let sender, let bytes, let lives, let connection):
-            try arrive(at: members[place], from: sender, bytes, sentTo: lives, connection: connection)
+        case .arrival(let place, let sender, let message, let bytes, let lives, let connection):
+            try arrive(at: members[place], from: sender, message, bytes, sentTo: lives, connection: connection)
         case .tick(let place, let life):
             try tickIsDue(members[place], life)
         case .resume(let place, let life):
