@@ -1,7 +1,7 @@
 // Part of ced. Licensed under the Apache License, Version 2.0; see LICENSE.
 
-// No agent is lost: at every instant every agent of the registry accepts every member that serves, if not the first identity that the member
-// presents then one of the others. A member that is cut off serves too, and presents what it knew when it was cut off.
+// No agent is lost: at every instant every agent of the registry that was not revoked accepts every member that serves, if not the first
+// identity that the member presents then one of the others. A member that is cut off serves too, and presents what it knew when it was cut off.
 
 import Consensus
 import CtrlExec

@@ -13,5 +13,6 @@ enum RegressionSeeds {
         1_003_426,  // a signature dated in the step in which a calendar was heard of for the first time after a silence
         1_006_093,  // a machine that lived on when its power failed while somebody fetched its snapshot
         1_002_656,  // a member that the leader, left with half a ring for ever, could not reach, while the other one followed it
+        1_006_030,  // an agent that was revoked, of which no member had an identity any more after sixteen rotations
     ]
 }

@@ -145,14 +145,13 @@ extension World {
 
     /// Now and then as entries are committed: whatever members learned since.
     func checkAgents() throws(Broken) {
-        let paired = history.state.agents
-        try present(agents.all.filter { agent in paired.contains { $0.reqid == agent.key.pairing } })
+        let state = history.state
+        try present(agents.all.filter { state.owes($0) })
     }
 
     /// After a deed of this agent.
     private func check(_ agent: SimulatedAgent) throws(Broken) {
-        guard history.state.agents.contains(where: { $0.reqid == agent.key.pairing }) else { return }
-        try present([agent])
+        if history.state.owes(agent) { try present([agent]) }
     }
 
     private func present(_ asked: [SimulatedAgent]) throws(Broken) {
@@ -175,6 +174,11 @@ extension World {
 }
 
 extension DispatcherState {
+    /// Whether members must be able to reach the agent: it is in the registry, and was not revoked. Who was is told of no identity any more.
+    fileprivate func owes(_ agent: SimulatedAgent) -> Bool {
+        agents.contains { $0.reqid == agent.key.pairing && !isRevoked($0) }
+    }
+
     /// The agent of that pairing, which may have another name here.
     fileprivate func agent(paired key: AgentKey) -> AgentRecord? {
         if let agent = agent(named: key.name), agent.reqid == key.pairing { return agent }
