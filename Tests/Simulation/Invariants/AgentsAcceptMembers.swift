@@ -2,6 +2,7 @@
 
 // No agent is lost: at every instant every agent of the registry that was not revoked accepts every member that serves, if not the first
 // identity that the member presents then one of the others. A member that is cut off serves too, and presents what it knew when it was cut off.
+// And none is left behind with what is over: the last few identities that are finished are kept, so that it would be lost much later.
 
 import Consensus
 import CtrlExec
@@ -16,5 +17,10 @@ package struct AgentsAcceptMembers: Sendable {
         guard !identities.contains(where: trusted.contains) else { return }
         throw Broken(
             "AgentsAcceptMembers", [member], "it could present \(identities) to \(agent), which trusts \(trusted): the agent is lost to it")
+    }
+    /// An identity is over; `inUse`: those that are not.
+    package func retires(_ identity: SerialNumber, inUse: [SerialNumber], agent: AgentName, trusts trusted: [SerialNumber]) throws(Broken) {
+        guard !inUse.contains(where: trusted.contains) else { return }
+        throw Broken("AgentsAcceptMembers", [], "\(identity) is retired, and \(agent) trusts nothing newer: \(trusted)")
     }
 }

@@ -35,6 +35,8 @@ struct InvariantTests {
         try invariant.presents(a, [other, serial], to: agent, whichTrusts: [serial])
         #expect(throws: Broken.self) { try invariant.presents(a, [other], to: agent, whichTrusts: [serial]) }
         #expect(throws: Broken.self) { try invariant.presents(a, [other], to: agent, whichTrusts: []) }
+        try invariant.retires(serial, inUse: [other], agent: agent, trusts: [serial, other])
+        #expect(throws: Broken.self) { try invariant.retires(serial, inUse: [other], agent: agent, trusts: [serial]) }
     }
 
     @Test("a message that is read as another one")

@@ -149,6 +149,16 @@ extension World {
         try present(agents.all.filter { state.owes($0) })
     }
 
+    /// An identity was retired. Whoever was told of it late, behind the back of all, is found and told of a newer one with it.
+    func checkAgents(without identity: SerialNumber) throws(Broken) {
+        let state = history.state
+        let inUse = state.identities.filter { !$0.isFinished }.map(\.serial)
+        for agent in agents.all where agent.trusts.contains(identity) && state.owes(agent) {
+            guard state.agent(paired: agent.key)?.confirmedIdentities.contains(identity) ?? false else { continue }
+            try checks.agentsAcceptMembers.retires(identity, inUse: inUse, agent: agent.key.name, trusts: agent.trusts)
+        }
+    }
+
     /// After a deed of this agent.
     private func check(_ agent: SimulatedAgent) throws(Broken) {
         if history.state.owes(agent) { try present([agent]) }

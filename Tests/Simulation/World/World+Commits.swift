@@ -84,6 +84,7 @@ extension World {
             case .activate: coverage.note(.rotationsActivated)
             case .retire(let serial):
                 coverage.note(history.state.identity(serial)?.phase == .aborted ? .rotationsAborted : .identitiesRetired)
+                try checkAgents(without: serial)
             default: break
             }
         }
