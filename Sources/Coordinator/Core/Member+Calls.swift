@@ -287,16 +287,6 @@ extension Member {
         sweepCalls()
     }
 
-    /// What must hold between two events; nil: it does. Whatever waits for a leader has no timer of its own.
-    package func waitingViolation() -> String? {
-        if raft.leader != nil, reads.contains(where: { $0.stage == .waiting(retryAt: nil) }) {
-            return "a read waits for a leader that is known"
-        }
-        let isServed = isEstablished || (raft.role != .leader && raft.leader != nil)
-        if isServed, calls.contains(where: { $0.stage == .waiting(retryAt: nil) }) { return "a call waits for a leader that is known" }
-        return nil
-    }
-
     // MARK: Answers
 
     private mutating func answer(callAt position: Int, with result: ForwardAnswer.Result, into effects: inout [Effect]) {

@@ -18,6 +18,7 @@ package struct AgentsAcceptMembers: Sendable {
         throw Broken(
             "AgentsAcceptMembers", [member], "it could present \(identities) to \(agent), which trusts \(trusted): the agent is lost to it")
     }
+
     /// An identity is over; `inUse`: those that are not.
     package func retires(_ identity: SerialNumber, inUse: [SerialNumber], agent: AgentName, trusts trusted: [SerialNumber]) throws(Broken) {
         guard !inUse.contains(where: trusted.contains) else { return }

@@ -116,7 +116,7 @@ extension World {
     }
 
     /// Of those that the bound is promised to.
-    private var soundViews: [Convergence.View] { views { isPromisedTo($0) } }
+    private var soundViews: [Convergence.View] { views(of: members.filter(isPromisedTo)) }
     /// Those that must agree.
     private var agreeing: [SimulatedMember] { members.filter { isPromisedTo($0) && !isStarved($0) } }
 
@@ -133,9 +133,9 @@ extension World {
         return network.isCut(from: leader.place, to: machine.place) || network.isCut(from: machine.place, to: leader.place)
     }
 
-    private func views(where isSeen: (SimulatedMember) -> Bool) -> [Convergence.View] {
-        members.compactMap { member in
-            guard isSeen(member), let process = member.process else { return nil }
+    private func views(of machines: [SimulatedMember]) -> [Convergence.View] {
+        machines.compactMap { member in
+            guard let process = member.process else { return nil }
             let raft = process.member.raft
             return Convergence.View(
                 member: member.id, isLeader: raft.role == .leader, term: raft.term, applied: process.member.state.appliedIndex,
@@ -148,9 +148,10 @@ extension World {
         do throws(Broken) {
             // It may be one of the others, if the quorum has followed it to its term.
             let newest = soundViews.map(\.term).max() ?? .zero
-            let views = views { machine in
+            let seen = members.filter { machine in
                 machine.isSound || (machine.process?.member.raft.term == newest && now >= machine.pausedUntil)
             }
+            let views = views(of: seen)
             try checks.convergence.mustHaveLeader(views, after: span)
         } catch {
             guard span < World.leaderBound else { throw error }
@@ -160,7 +161,8 @@ extension World {
 
     /// Duties go on, so that an entry may be on its way at the instant of one look: there are some, and the last is at the bound.
     func lookForAgreement() {
-        let (agreeing, views) = (agreeing, views { isPromisedTo($0) && !isStarved($0) })
+        let agreeing = agreeing
+        let views = views(of: agreeing)
         let agree =
             clients.openOperations.isEmpty && views.count == agreeing.count
             && agreeing.allSatisfy { $0.process?.member.hasCaughtUp ?? false }
@@ -175,7 +177,7 @@ extension World {
 
     func end() throws(Broken) {
         try checks.convergence.mustAgree(
-            views { isPromisedTo($0) && !isStarved($0) }, openRequests: clients.openOperations, after: World.agreementBound)
+            views(of: agreeing), openRequests: clients.openOperations, after: World.agreementBound)
         if hasGuests { try mustHaveBeenTold() }
         for machine in agreeing {
             guard let process = machine.process else {

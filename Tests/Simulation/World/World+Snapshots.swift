@@ -263,7 +263,7 @@ extension World {
     /// What is in a snapshot is the state that every member has there.
     func restored(_ snapshot: Snapshot, _ machine: SimulatedMember) throws(Broken) -> DispatcherState {
         // The same bytes were read a moment ago, mostly by another member or by an earlier life of this one.
-        let same = restoredBefore.first { $0.body == snapshot.body && $0.state.appliedIndex == snapshot.place.index }
+        let same = restoredBefore.first { $0.snapshot == snapshot }
         if let same { return same.state }
         let state: DispatcherState
         do {
@@ -277,7 +277,7 @@ extension World {
         try checks.stateMachineSafety.applied(machine.id, through: state.appliedIndex, hash: state.stateHash)
         try checks.snapshotSafety.holds(machine.id, snapshot.place, hash: state.fullStateHash())
         if restoredBefore.count == World.restoredLimit { restoredBefore.removeFirst() }
-        restoredBefore.append((snapshot.body, state))
+        restoredBefore.append((snapshot, state))
         return state
     }
 

@@ -62,7 +62,7 @@ package final class World {
     var history: CommittedHistory
     var checks: Invariants
     /// What came out of the snapshots that were read last.
-    var restoredBefore: [(body: [UInt8], state: DispatcherState)] = []
+    var restoredBefore: [(snapshot: Snapshot, state: DispatcherState)] = []
     let genesis: GenesisState
     let genesisPayload: [UInt8]
     let configuration: Configuration
