@@ -267,6 +267,10 @@ func runMany(_ options: Options) async -> Int32 {
         report(seed, limits: options.limits)
         return 1
     }
+    guard done > 0 else {
+        say("FAILED: no seed was run; ask for one at least (--seeds), or for the time of one (--seconds)")
+        return 1
+    }
     if done >= leastSeeds, !coverage.missing.isEmpty {
         say("FAILED: never happened: \(coverage.missing.map(\.label).joined(separator: ", "))")
         return 1
